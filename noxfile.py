@@ -1,0 +1,136 @@
+"""Every check of the project by name: `nox -l` lists them.
+
+`nox -s tests` is everything that has to hold. It builds the wheels, runs each package's suite in an environment that
+holds only that package and qonnx-core, both from those wheels, and then the integration tests with all five installed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+CONSTRAINTS = ROOT / "constraints.txt"
+DIST = ROOT / "dist"
+CORE = "qonnx-core"
+PACKAGES = (CORE, "export-brevitas", "ingest-qkeras", "backend-finn", "backend-hls4ml")
+EXTRAS = {CORE: "eda,rewrite,test"}  # every other package: "test"
+PYTHON = "3.11"  # the version that every session was run with
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_USE_LEGACY_KERAS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "QONNX_SHARED": os.environ.get("QONNX_SHARED", str(ROOT.parent / "shared")),
+}
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    """Install under the project's constraints file, the one home of pinned versions."""
+    session.install("--quiet", "--constraint", str(CONSTRAINTS), *requirements)
+
+
+def wheel(package: str, extras: str = "") -> str:
+    """Return the path of a built wheel as a requirement, with extras."""
+    found = sorted(DIST.glob(f"{package.replace('-', '_')}-*.whl"))
+    if len(found) != 1:
+        raise FileNotFoundError(f"dist/: expected one wheel of {package}, found {len(found)}. Run `nox -s build`.")
+    return f"{found[0]}[{extras}]" if extras else str(found[0])
+
+
+def install_wheels(session: nox.Session, *packages: str) -> None:
+    """Install our packages from dist/, freshly each time, and their dependencies under the constraints."""
+    session.run("pip", "uninstall", "--quiet", "--yes", *packages, silent=True, success_codes=[0, 1])
+    install(session, *(wheel(package, EXTRAS.get(package, "test")) for package in packages))
+
+
+@nox.session(python=PYTHON)
+def build(session: nox.Session) -> None:
+    """Make wheel and sdist of all five packages in dist/."""
+    install(session, "build", "hatchling", "virtualenv")
+    shutil.rmtree(DIST, ignore_errors=True)
+    for package in PACKAGES:
+        session.run(
+            "python", "-m", "build", "--no-isolation", "--outdir", str(DIST), f"packages/{package}", silent=True
+        )
+    session.log("\n".join(path.name for path in sorted(DIST.iterdir())))
+
+
+@nox.session(python=False)
+def tests(session: nox.Session) -> None:
+    """Queue everything that must hold: the wheels, the five package suites, the integration tests."""
+    session.notify("build")
+    for package in PACKAGES:
+        session.notify(f"package(package='{package}')")
+    session.notify("integration")
+
+
+@nox.session(python=PYTHON)
+@nox.parametrize("package", PACKAGES)
+def package(session: nox.Session, package: str) -> None:
+    """Run one package's suite against its wheel, with nothing of ours beside it but qonnx-core."""
+    install_wheels(session, *dict.fromkeys((CORE, package)))
+    session.run("pytest", f"packages/{package}/tests", *session.posargs, env=ENVIRONMENT)
+
+
+@nox.session(python=PYTHON)
+def integration(session: nox.Session) -> None:
+    """Run the flows through two or more packages, with simulation and synthesis."""
+    install_wheels(session, *PACKAGES)
+    install(session, "qonnx", "scikit-learn")
+    session.run("pytest", "integration_tests", *session.posargs, env=ENVIRONMENT)
+
+
+@nox.session(python=PYTHON)
+def demo(session: nox.Session) -> None:
+    """Do the main job: train two models, build each with both backends and one mixed, print the table."""
+    install(session, *(f"{ROOT / 'packages' / package}[{EXTRAS.get(package, 'test')}]" for package in PACKAGES))
+    install(session, "scikit-learn")
+    session.run("python", "examples/demo.py", *(session.posargs or ["--output", "demo"]), env=ENVIRONMENT)
+
+
+@nox.session(python=PYTHON)
+def mnist(session: nox.Session) -> None:
+    """Send the whole MNIST test set through the simulated hardware of TFC_1W2A (needs the shared folder)."""
+    install(session, *(f"{ROOT / 'packages' / package}[{EXTRAS.get(package, 'test')}]" for package in PACKAGES))
+    session.run("python", "examples/mnist_tfc.py", *session.posargs, env=ENVIRONMENT)
+
+
+@nox.session(python=PYTHON)
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    install(session, "ruff")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python=PYTHON)
+def types(session: nox.Session) -> None:
+    """Check types; the frameworks are not needed for it."""
+    install(session, "mypy", "types-PyYAML", f"{ROOT / 'packages' / CORE}[test]")
+    for package in PACKAGES:
+        session.run("mypy", f"packages/{package}/src")
+
+
+@nox.session(python=PYTHON)
+def docs(session: nox.Session) -> None:
+    """Build the documentation site in site/; warnings are errors."""
+    install(session, "mkdocs-material")
+    session.run("mkdocs", "build", "--strict", "--quiet", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session(python=PYTHON)
+def benchmarks(session: nox.Session) -> None:
+    """Print tables of ratios against what users would otherwise pick, measured side by side in one run."""
+    install(session, *(f"{ROOT / 'packages' / package}[{EXTRAS.get(package, 'test')}]" for package in PACKAGES))
+    install(session, "qonnx")
+    for script in sorted((ROOT / "benchmarks").glob("*.py")):
+        session.run("python", str(script), *session.posargs, env=ENVIRONMENT)
