@@ -1,4 +1,4 @@
-"""Train the Brevitas MLP of the demo on scikit-learn's handwritten digits: 64-64-32-10, weights and activations of 2 bits.
+"""Train the Brevitas MLP of the demo on scikit-learn's digits: 64-64-32-10, weights and activations of 2 bits.
 
 Run it to see the accuracy on the held-out part: ``python examples/train_digits_brevitas.py``.
 The input is the raw pixel, an integer from 0 to 16 (``UINT5`` as an input grid); the model quantizes it itself.
@@ -69,7 +69,7 @@ class DigitsMLP(nn.Module):
 
 
 def digits() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Return ``x_train, x_test, y_train, y_test``: pixels 0..16 as float32 of shape ``(N, 64)``, 70/30, always the same."""
+    """Return ``x_train, x_test, y_train, y_test``: pixels 0..16 as float32 of shape ``(N, 64)``, always the same."""
     data = load_digits()
     split = train_test_split(
         data.data.astype(np.float32),
