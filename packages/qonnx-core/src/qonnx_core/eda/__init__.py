@@ -1,0 +1,1 @@
+"""Simulators and synthesizers behind one stream contract; import the submodule you need."""
