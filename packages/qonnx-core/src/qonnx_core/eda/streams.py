@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,7 @@ def wire_format(datatype: str) -> WireFormat:
     """Return how elements of a data type travel.
 
     Raises:
-        InvalidInput: for a data type that is no integer type, or is wider than 64 bits.
+        InvalidInput: for a data type that is no integer type, or does not fit into INT64.
 
     """
     from qonnx_core.ir.datatypes import DataType
@@ -66,8 +66,8 @@ def wire_format(datatype: str) -> WireFormat:
             "The wire carries the integers of a grid; put the factor into `scale`."
         )
     bits = int(parsed.bits)
-    if bits > MAX_ELEMENT_BITS:
-        raise InvalidInput(f"stream datatype: found {datatype}; expected at most {MAX_ELEMENT_BITS} bits an element.")
+    if bits > MAX_ELEMENT_BITS - (not parsed.signed):
+        raise InvalidInput(f"stream datatype: found {datatype}; expected a type whose values fit into INT64.")
     return WireFormat(bits, bool(parsed.signed), int(parsed.min), int(parsed.max), bipolar=False)
 
 
@@ -95,8 +95,8 @@ def _per_channel(values: list[str] | str, parse: Callable[[str], Fraction] = par
 class StreamDescriptor(BaseModel):
     """One AXI4-Stream of a component: which tensor it carries, on which grid, and how it is cut into beats.
 
-    ``beats`` and ``tdata_bits`` follow from the others and may be left out. ``shape`` is one frame, in the order in which
-    it travels. The value of an element is ``scale * (integer - zero_point) + offset``.
+    ``beats`` and ``tdata_bits`` follow from the others and may be left out. ``shape`` is one frame, in the order in
+    which it travels. The value of an element is ``scale * (integer - zero_point) + offset``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -233,7 +233,8 @@ def check_file_name(name: str) -> str:
     """Return the name if it is a plain file name (no directory, no blank), so that it stays in its component."""
     if not _FILE_NAME.fullmatch(name):
         raise ValueError(
-            f"file name is {name!r}; expected a plain name of letters, digits, '_', '.' and '-' in the component's directory"
+            f"file name is {name!r}; expected a plain name of letters, digits, '_', '.' and '-', "
+            "so that it stays in the component's directory"
         )
     return name
 
@@ -395,8 +396,8 @@ class Component:
         for path in (*self.source_paths, *self.data_paths):
             if not path.is_file():
                 raise InvalidInput(
-                    f"{self.directory}: {path.name} of the manifest is missing; expected every source and data file there. "
-                    "Emit the component again."
+                    f"{self.directory}: {path.name} of the manifest is missing; expected every source and data file "
+                    "there. Emit the component again."
                 )
             if path.resolve().parent != root:
                 raise InvalidInput(f"{path}: leads out of the component's directory; expected a file inside.")
@@ -436,22 +437,24 @@ def pack(descriptor: StreamDescriptor, values: npt.ArrayLike) -> npt.NDArray[np.
     return words
 
 
-def _checked(descriptor: StreamDescriptor, ints: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _checked(descriptor: StreamDescriptor, ints: npt.NDArray[Any]) -> npt.NDArray[Any]:
     shape = tuple(descriptor.shape)
     where = f"{descriptor.prefix} ({descriptor.tensor})"
     fits = ints.shape[1:] == shape or (shape[:1] == (1,) and ints.shape[1:] == shape[1:])
     if ints.ndim == 0 or not fits:
         raise InvalidInput(
-            f"{where}: found an array of shape {ints.shape}; expected (frames, {', '.join(map(str, shape))}) in travel order."
+            f"{where}: found an array of shape {ints.shape}; "
+            f"expected (frames, {', '.join(map(str, shape))}) in travel order."
         )
     if ints.dtype.kind not in "iub":
         raise InvalidInput(
             f"{where}: found values of type {ints.dtype}; expected integers. Bring them onto the grid first."
         )
     wire = descriptor.wire
-    if ints.size and (
-        int(ints.min()) < wire.lo or int(ints.max()) > wire.hi or (wire.bipolar and bool((ints == 0).any()))
-    ):
+    if not ints.size:
+        return ints
+    in_range = int(ints.min()) >= wire.lo and int(ints.max()) <= wire.hi
+    if not in_range or (wire.bipolar and bool((ints == 0).any())):
         wrong = (ints < wire.lo) | (ints > wire.hi) | ((ints == 0) if wire.bipolar else False)
         index = tuple(int(i) for i in np.argwhere(wrong)[0])
         expected = "-1 or +1" if wire.bipolar else f"{wire.lo} to {wire.hi}"

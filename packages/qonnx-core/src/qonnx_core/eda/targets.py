@@ -54,7 +54,7 @@ _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def device_of(part: str) -> Device:
-    """Return the device of a part name; package and speed grade may follow (``xc7z020clg400-1``, ``LFE5U-85F-6BG756C``).
+    """Return the device of a part name; package and speed grade may follow, as in ``xc7z020clg400-1``.
 
     Raises:
         InvalidInput: for a part that is not in the table; the message lists the known ones.
