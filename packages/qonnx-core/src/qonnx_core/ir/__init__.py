@@ -1,0 +1,1 @@
+"""What QONNX adds to onnx-ir: data types, grids, layouts, annotations."""
