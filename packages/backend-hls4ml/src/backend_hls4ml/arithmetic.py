@@ -1,0 +1,202 @@
+"""Exact integer functions on alkaid's traced values: comparison, thresholds, rounding, selection.
+
+A traced value is an ``alkaid.trace.FVariable``. Everything here is elementary, so that the same lines serve every layer;
+each function is checked exhaustively by the tests.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from backend_hls4ml.options import ThresholdForm
+from qonnx_core.errors import Unsupported
+
+Value = Any
+"""An ``alkaid.trace.FVariable``; the package has no type information."""
+
+TABLE_BITS = 10
+"""Widest argument of a look-up table: one entry for each value of the argument."""
+
+FREE_TABLE_BITS = 6
+"""Up to this width a table is one look-up table of the device for each bit, which no adder beats."""
+
+MANY_THRESHOLDS = 16
+"""From here on comparators cost more than a table or a search."""
+
+ROUNDING_MODES = ("ROUND", "FLOOR", "CEIL", "UP", "DOWN", "HALF_UP", "HALF_DOWN")
+
+_UNBOUNDED = 60  # integer bits of a quantization that only cuts fraction bits
+
+
+def is_constant(value: Value) -> bool:
+    """Return whether a traced value can take one number only."""
+    return bool(value.low == value.high)
+
+
+def at_least(value: Value, threshold: int) -> Value:
+    """Return the bit ``value >= threshold``; one adder."""
+    return (-value + float(threshold - 1)).is_negative()
+
+
+def is_less(left: Value, right: Value) -> Value | bool:
+    """Return the bit ``left < right``, or a plain bool where the ranges decide it."""
+    if left.high < right.low:
+        return True
+    if left.low >= right.high:
+        return False
+    return (left - right).is_negative()
+
+
+def tree_sum(values: Sequence[Value]) -> Value:
+    """Return the sum as a balanced tree: its depth is logarithmic in the number of values, at least one."""
+    level = list(values)
+    while len(level) > 1:
+        level = [level[i] + level[i + 1] if i + 1 < len(level) else level[i] for i in range(0, len(level), 2)]
+    return level[0]
+
+
+def count_at_least(value: Value, thresholds: Sequence[int], form: ThresholdForm = "auto") -> tuple[Value | None, int]:
+    """Return ``(v, n)`` with ``v + n`` the number of thresholds that are at most ``value``; ``v`` is None for a constant.
+
+    Thresholds that the range of the value decides cost nothing. The others become comparators summed in a balanced tree,
+    one look-up table, or a binary search whose thresholds are selected by the bits found so far.
+    """
+    low, high = int(value.low), int(value.high)
+    always = sum(1 for t in thresholds if t <= low)
+    active = sorted(int(t) for t in thresholds if low < t <= high)
+    if not active:
+        return None, always
+    return _FORMS[_choose_form(value, len(set(active)), form)](value, active), always
+
+
+def _choose_form(value: Value, distinct: int, form: ThresholdForm) -> str:
+    bits = _index_bits(value)
+    if form == "table" and bits <= TABLE_BITS:
+        return "table"
+    if form == "search" or form == "comparators":
+        return form
+    if bits <= FREE_TABLE_BITS and distinct > 1:
+        return "table"
+    if distinct < MANY_THRESHOLDS:
+        return "comparators"
+    return "table" if bits <= TABLE_BITS else "search"
+
+
+def _index_bits(value: Value) -> int:
+    return int(round((value.high - value.low) / value.step)).bit_length()
+
+
+def _by_comparators(value: Value, thresholds: list[int]) -> Value:
+    return tree_sum([at_least(value, t) * float(n) for t, n in sorted(Counter(thresholds).items())])
+
+
+def _by_table(value: Value, thresholds: list[int]) -> Value:
+    steps = int(round((value.high - value.low) / value.step))
+    arguments = value.low + value.step * np.arange(steps + 1)
+    return value.lookup(np.searchsorted(np.asarray(thresholds), arguments, side="right").astype(np.float64))
+
+
+def _by_search(value: Value, thresholds: list[int]) -> Value:
+    """``ceil(log2(n + 1))`` comparators in a row: each result bit selects the next threshold."""
+    depth = len(thresholds).bit_length()
+    never = int(value.high) + 1
+    padded = [*thresholds, *[never] * (2**depth - 1 - len(thresholds))]
+    count = at_least(value, padded[2 ** (depth - 1) - 1])
+    for level in range(1, depth):
+        width = 2 ** (depth - 1 - level)
+        choices = [padded[prefix * 2 * width + width - 1] for prefix in range(2**level)]
+        if is_constant(count):
+            bit = at_least(value, choices[int(count.low)])
+        else:
+            first = int(count.low)
+            entries = np.asarray(choices[first : int(count.high) + 1], dtype=np.float64)
+            bit = (-value + (count.lookup(entries) - 1.0)).is_negative()
+        count = count * 2.0 + bit
+    return count
+
+
+_FORMS = {"comparators": _by_comparators, "table": _by_table, "search": _by_search}
+
+
+def clip(value: Value, lo: int, hi: int) -> Value:
+    """Return the value limited to ``lo .. hi``; free where its range lies inside."""
+    if value.high > hi:
+        value = value.min_of(float(hi))
+    if value.low < lo:
+        value = value.max_of(float(lo))
+    return value
+
+
+def shift_round_clip(value: Value, offset: int, shift: int, rounding: str, lo: int, hi: int) -> Value:
+    """Return ``clip(round((value + offset) / 2**shift), lo, hi)`` in one of the `ROUNDING_MODES`.
+
+    Raises:
+        Unsupported: for another rounding mode.
+    """
+    if rounding not in ROUNDING_MODES:
+        raise Unsupported(
+            f"rounding mode {rounding!r} in distributed arithmetic; expected one of {', '.join(ROUNDING_MODES)}. "
+            "Export the model with another rounding mode."
+        )
+    if shift <= 0:
+        return clip((value + float(offset)) * 2.0**-shift, lo, hi)
+    unit, half = 2**shift, 2 ** (shift - 1)
+    match rounding:
+        case "FLOOR":
+            added = value + float(offset)
+        case "CEIL":
+            added = value + float(offset + unit - 1)
+        case "ROUND":
+            added = _plus(value + float(offset + half - 1), _bit(value, offset, shift))
+        case "HALF_UP":
+            added = _plus(value + float(offset + half), -_negative(value, offset))
+        case "HALF_DOWN":
+            added = _plus(value + float(offset + half - 1), _negative(value, offset))
+        case "DOWN":
+            added = _plus(value + float(offset), _negative(value, offset) * float(unit - 1))
+        case _:  # UP
+            added = _plus(value + float(offset + unit - 1), _negative(value, offset) * -float(unit - 1))
+    if is_constant(added):
+        return clip(added * 0.0 + float(int(added.low) >> shift), lo, hi)
+    return clip(added.quantize(1, _UNBOUNDED, -shift) * 2.0**-shift, lo, hi)
+
+
+def _plus(value: Value, bit: Value) -> Value:
+    return value + float(bit.low) if is_constant(bit) else value + bit
+
+
+def _negative(value: Value, offset: int) -> Value:
+    return (value + float(offset)).is_negative()
+
+
+def _bit(value: Value, offset: int, position: int) -> Value:
+    """Bit ``position`` of ``value + offset``, from the bits up to it alone."""
+    modulus = 2 ** (position + 1)
+    low_bits = value if offset % modulus == 0 else value.quantize(0, position + 1, 0) + float(offset % modulus)
+    if is_constant(low_bits):
+        return low_bits * 0.0 + float(int(low_bits.low) >> position & 1)
+    return low_bits.quantize(0, position + 1, -position) * 2.0**-position
+
+
+def arg_extreme(values: Sequence[Value], largest: bool) -> Value:
+    """Return the index of the largest (or smallest) value, ties to the lowest index, by a balanced tree of comparators."""
+    level: list[tuple[Value, Value | int]] = list(zip(values, range(len(values)), strict=True))
+    while len(level) > 1:
+        level = [
+            _better(level[i], level[i + 1], largest) if i + 1 < len(level) else level[i]
+            for i in range(0, len(level), 2)
+        ]
+    return level[0][1]
+
+
+def _better(left: tuple[Value, Any], right: tuple[Value, Any], largest: bool) -> tuple[Value, Any]:
+    take_right = is_less(left[0], right[0]) if largest else is_less(right[0], left[0])
+    if take_right is True:
+        return right
+    if take_right is False:
+        return left
+    return take_right.msb_mux(right[0], left[0]), take_right.msb_mux(right[1], left[1])
