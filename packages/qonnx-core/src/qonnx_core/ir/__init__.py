@@ -1,1 +1,1 @@
-"""What QONNX adds to onnx-ir: data types, grids, layouts, annotations."""
+"""What QONNX adds to ``onnx_ir``: data types, annotations, constants and the graph verifier."""

@@ -1,0 +1,1 @@
+"""Runs a whole graph at once, exactly."""

@@ -1,0 +1,40 @@
+"""Turns a model into plain ONNX: each operator of ours becomes the few nodes that its definition needs here."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from qonnx_core.ir.constants import constant_array
+from qonnx_core.ops.builder import GraphBuilder
+from qonnx_core.ops.op import DOMAIN, QonnxOp
+from qonnx_core.ops.registry import op_of
+
+
+def lower(model: ir.Model) -> int:
+    """Replace every operator of ours in place; return how many there were.
+
+    The tensors between operators keep their names. Element types have to be known (see ``InferShapes``).
+    """
+    count = 0
+    for graph in list(model.graphs()):
+        for node in list(graph):
+            op = op_of(node, model.opset_imports)
+            if op is not None:
+                _replace(model.graph, graph, node, op, f"{DOMAIN}/{count}")
+                count += 1
+    return count
+
+
+def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, op: QonnxOp, prefix: str) -> None:
+    builder = GraphBuilder(root, prefix, constant_array)
+    old = node.outputs[0]
+    inputs = [value for value in node.inputs if value is not None]
+    made = builder.value(op.expand(builder, inputs))
+    if made.producer() is None or made in inputs:
+        made = builder.node("Identity", [made])[0]
+    for number, inner in enumerate(builder.nodes):
+        inner.name = f"{prefix}/{number}"
+        for index, value in enumerate(inner.outputs):
+            value.name = f"{prefix}/{number}_{index}"
+    made.type, made.shape = old.type, old.shape
+    ir.convenience.replace_nodes_and_values(graph, node, [node], builder.nodes, [old], [made])

@@ -1,0 +1,88 @@
+"""Adds the definitions of our operators to a model as ONNX functions, so that any ONNX runtime can run it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from qonnx_core.formats.opsets import TARGET_OPSET
+from qonnx_core.ops.builder import FunctionBuilder, Operand
+from qonnx_core.ops.op import QonnxOp
+from qonnx_core.ops.registry import op_of
+
+
+def add_functions(model: ir.Model) -> ir.Model:
+    """Return a copy of the model that carries the function of every operator of ours that it uses."""
+    copy = model.clone()
+    variants: dict[type[QonnxOp], dict[tuple[tuple[str, str], ...], QonnxOp]] = {}
+    graphs = [*copy.graphs(), *(function.graph for function in copy.functions.values())]
+    for node in (node for graph in graphs for node in graph):
+        op = op_of(node, copy.opset_imports)
+        if op is not None:
+            variants.setdefault(type(op), {}).setdefault(op.variant(), op)
+    for op_class, found in variants.items():
+        function = op_function(op_class, tuple(found[key] for key in sorted(found)))
+        copy.functions[function.identifier()] = function
+    copy.ir_version = max(copy.ir_version, 9)
+    return copy
+
+
+def op_function(op_class: type[QonnxOp], variants: Sequence[QonnxOp]) -> ir.Function:
+    """Return the ONNX function of an operator for these settings of its text attributes.
+
+    With one setting the body is plain; with several it compares the text attributes at run time.
+    """
+    builder = FunctionBuilder()
+    inputs = [ir.val(name) for name in op_class.inputs]
+    output = _dispatch(builder, variants, inputs)
+    if output.producer() is None or output is not builder.nodes[-1].outputs[0]:
+        output = builder.node("Identity", [output])[0]
+    _name_values(builder.nodes, inputs, "v")
+    output.name = op_class.output
+    graph = ir.Graph(
+        inputs, [output], nodes=builder.nodes, name=op_class.op_type, opset_imports={"": TARGET_OPSET}
+    )
+    attributes = [_attribute(field) for field in dataclasses.fields(op_class)]
+    return ir.Function(op_class.domain, op_class.op_type, graph=graph, attributes=attributes)
+
+
+def _attribute(field: dataclasses.Field[object]) -> ir.Attr:
+    kind = {"bool": "INT", "int": "INT", "float": "FLOAT"}.get(str(field.type), "STRING")
+    if field.default is dataclasses.MISSING:
+        return ir.Attr(field.name, ir.AttributeType.UNDEFINED, None)
+    default = str(field.default) if kind == "STRING" else field.default
+    return ir.Attr(field.name, ir.AttributeType[kind], int(default) if isinstance(default, bool) else default)
+
+
+def _dispatch(builder: FunctionBuilder, variants: Sequence[QonnxOp], inputs: list[ir.Value]) -> ir.Value:
+    first, *rest = variants
+    if not rest:
+        return builder.value(first.body(builder, *inputs))
+    is_first: Operand | None = None
+    for name, text in first.variant():
+        given = ir.Node("", "Constant", [], [ir.RefAttr("value_string", name, ir.AttributeType.STRING)])
+        builder.nodes.append(given)
+        wanted = builder.node("Constant", [], {"value": ir.tensor(np.asarray([text], dtype=object).reshape(()))})[0]
+        same = builder.node("Equal", [given.outputs[0], wanted])[0]
+        is_first = same if is_first is None else builder.node("And", [is_first, same])[0]
+    assert isinstance(is_first, ir.Value)
+    branches = {"then_branch": _branch((first,), inputs), "else_branch": _branch(tuple(rest), inputs)}
+    return builder.node("If", [is_first], branches)[0]
+
+
+def _branch(variants: Sequence[QonnxOp], inputs: list[ir.Value]) -> ir.Graph:
+    builder = FunctionBuilder()
+    output = _dispatch(builder, variants, inputs)
+    text = "_".join(str(value) for variant in variants for _, value in variant.variant()) or "any"
+    _name_values(builder.nodes, inputs, f"{len(variants)}_{text.lower()}")
+    return ir.Graph([], [output], nodes=builder.nodes, name=text, opset_imports={"": TARGET_OPSET})
+
+
+def _name_values(nodes: Sequence[ir.Node], inputs: Sequence[ir.Value], prefix: str) -> None:
+    for number, node in enumerate(nodes):
+        node.name = f"{prefix}_n{number}"
+        for index, value in enumerate(node.outputs):
+            value.name = f"{prefix}_{number}_{index}"

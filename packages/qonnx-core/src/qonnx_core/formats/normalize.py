@@ -1,0 +1,84 @@
+"""Brings a model of any QONNX dialect to the one form that everything else reads."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from qonnx_core.errors import InvalidModel
+from qonnx_core.formats.opsets import raise_opset
+from qonnx_core.ops.op import DOMAIN
+from qonnx_core.ops.registry import DOMAIN_ALIASES, default_registry, op_class_of
+from qonnx_core.ops.schemas import register_schemas
+
+_MIN_IR_VERSION = 8
+
+
+def normalize(model: ir.Model) -> None:
+    """Rewrite the model in place: one domain name, opset 21 or newer, every attribute written out, no parameter inputs.
+
+    Raises:
+        InvalidModel: a node breaks the format of its operator (number of inputs, rounding mode, version, ...).
+        Unsupported: a node of an old opset cannot be brought to the new one.
+    """
+    register_schemas()
+    model.ir_version = max(model.ir_version or 0, _MIN_IR_VERSION)
+    _drop_our_functions(model)
+    _rename_domains(model)
+    for graph in _graphs(model):
+        for value in [value for value in graph.inputs if value.is_initializer()]:
+            graph.inputs.remove(value)
+    raise_opset(model)
+    for graph in _graphs(model):
+        for node in graph:
+            _write_out_attributes(node, model.opset_imports)
+
+
+def _graphs(model: ir.Model) -> list[ir.Graph]:
+    """Return the main graph and all graphs inside its nodes."""
+    return list(model.graphs())
+
+
+def _drop_our_functions(model: ir.Model) -> None:
+    """Remove function bodies of our operators: the definition here is the one that counts."""
+    ours = {(op.domain, op.op_type) for op in default_registry()}
+    for identifier in list(model.functions):
+        domain, name, _ = identifier
+        if (DOMAIN_ALIASES.get(domain, domain), name) in ours:
+            del model.functions[identifier]
+
+
+def _rename_domains(model: ir.Model) -> None:
+    registry = default_registry()
+    used = False
+    graphs: list[ir.Graph | ir.Function] = [*_graphs(model), *model.functions.values()]
+    for graph in graphs:
+        for node in graph:
+            target = DOMAIN_ALIASES.get(node.domain)
+            if target is not None and any(op.op_type == node.op_type for op in registry if op.domain == target):
+                node.domain = target
+            used = used or node.domain == DOMAIN
+    imports = model.opset_imports
+    versions = [imports.pop(alias) for alias in DOMAIN_ALIASES if alias in imports and not _uses(graphs, alias)]
+    if used and DOMAIN not in imports:
+        imports[DOMAIN] = max(versions, default=1)
+    if "ai.onnx" in imports:
+        imports.setdefault("", imports.pop("ai.onnx"))
+        for graph in graphs:
+            for node in graph:
+                if node.domain == "ai.onnx":
+                    node.domain = ""
+    if "" not in imports:
+        raise InvalidModel("model: imports no version of the standard ONNX operators; expected one. Export it again.")
+
+
+def _uses(graphs: list[ir.Graph | ir.Function], domain: str) -> bool:
+    return any(node.domain == domain for graph in graphs for node in graph)
+
+
+def _write_out_attributes(node: ir.Node, imports: dict[str, int]) -> None:
+    found = op_class_of(node, imports)
+    if found is None:
+        return
+    found.check(node)
+    for name, value in found.from_node(node).attributes().items():
+        node.attributes[name] = ir.convenience.convert_attribute(name, value)

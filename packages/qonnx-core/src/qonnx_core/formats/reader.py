@@ -1,0 +1,110 @@
+"""Reads a model file into the IR, or says in one sentence why it cannot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import google.protobuf.message
+import onnx
+import onnx_ir as ir
+
+from qonnx_core.errors import InvalidInput, InvalidModel
+from qonnx_core.formats.normalize import normalize
+from qonnx_core.ir.verify import verify
+
+
+def load(path: str | os.PathLike[str]) -> ir.Model:
+    """Return the model in this ONNX file, brought to the form that everything here reads.
+
+    Old domain names become ``qonnx.custom_op.general``, the opset becomes 21 or stays newer, attributes of our operators
+    are written out, and inputs that have an initializer become parameters. Large tensors stay on disk until they are used.
+
+    Raises:
+        InvalidInput: there is no such file.
+        InvalidModel: it is no ONNX file, refers to data outside its folder, or breaks the format.
+        Unsupported: it is valid, but older than what can be brought to opset 21.
+    """
+    file = Path(path)
+    proto = _read_proto(file)
+    _check_external_data(proto, file.parent)
+    try:
+        model = ir.serde.deserialize_model(proto)
+    except (ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
+        raise InvalidModel(f"{file}: {_first_line(error)}; expected a valid ONNX model. Export it again.") from error
+    ir.external_data.set_base_dir(model.graph, file.parent)
+    return prepare(model, str(file))
+
+
+def from_proto(proto: onnx.ModelProto) -> ir.Model:
+    """Return the model of this protobuf message, normalised and verified as by :func:`load`."""
+    return prepare(ir.serde.deserialize_model(proto), "model")
+
+
+def prepare(model: ir.Model, where: str) -> ir.Model:
+    """Return the model after normalising it in place and verifying it."""
+    try:
+        verify(model, before_normalization=True)
+        for graph in model.graphs():
+            graph.sort()
+        normalize(model)
+        verify(model)
+    except InvalidModel as error:
+        raise InvalidModel(f"{where}: {error}") from error
+    return model
+
+
+def _read_proto(file: Path) -> onnx.ModelProto:
+    if file.is_dir():
+        raise InvalidInput(f"{file}: is a folder; expected an ONNX file. Give the path of the .onnx file in it.")
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError as error:
+        raise InvalidInput(f"{file}: there is no such file; expected an ONNX file. Check the path.") from error
+    except OSError as error:
+        raise InvalidInput(f"{file}: cannot be read ({error.strerror}); expected a readable ONNX file.") from error
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(content)
+    except google.protobuf.message.DecodeError as error:
+        raise InvalidModel(f"{file}: is no ONNX file; expected a serialised ONNX model. Check what wrote it.") from error
+    if not proto.HasField("graph") or not proto.opset_import:
+        raise InvalidModel(f"{file}: holds no ONNX model; expected one with a graph and opset imports. Export it again.")
+    return proto
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _check_external_data(proto: onnx.ModelProto, folder: Path) -> None:
+    root = folder.resolve()
+    for tensor in _tensors(proto.graph):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        target = (root / location).resolve()
+        if not location or Path(location).is_absolute() or not target.is_relative_to(root):
+            raise InvalidModel(
+                f"tensor {tensor.name}: its data are said to be in {location!r}; expected a file inside the model's "
+                "folder. Move the data there, or do not trust this file."
+            )
+        if not target.is_file():
+            raise InvalidModel(
+                f"tensor {tensor.name}: its data file {location!r} is missing; expected it beside the model. "
+                "Copy both files together."
+            )
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("g"):
+                yield from _tensors(attribute.g)
+            for inner in attribute.graphs:
+                yield from _tensors(inner)

@@ -1,0 +1,81 @@
+"""Writes a model file: whole or not at all, large tensors beside it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import onnx_ir as ir
+
+from qonnx_core.errors import InvalidInput
+from qonnx_core.formats.functions import add_functions
+
+_MAX_INLINE_BYTES = 2**31 - 2**24  # protobuf ends at 2 GiB; leave room for the graph
+_EXTERNAL_FROM_BYTES = 1024
+
+
+def save(model: ir.Model, path: str | os.PathLike[str], *, with_functions: bool = False) -> None:
+    """Write the model as an ONNX file; other programs see the old file or the new one, never a part.
+
+    Args:
+        model: the model; it is not changed.
+        path: the file to write. Tensors of models above 2 GB go to ``<path>.data`` beside it.
+        with_functions: also write the definitions of our operators as ONNX functions, so that any ONNX runtime can run
+            the file. Other QONNX tools do not expect them, so the default is without.
+
+    Raises:
+        InvalidInput: the folder does not exist or cannot be written.
+    """
+    target = Path(path)
+    written = add_functions(model) if with_functions else model
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
+            _write(written, target, Path(scratch))
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise InvalidInput(
+            f"{target}: cannot be written ({error.strerror}); expected an existing folder that allows it. Create it first."
+        ) from error
+
+
+def total_bytes(model: ir.Model) -> int:
+    """Return the size of all initializers."""
+    tensors = (value.const_value for graph in model.graphs() for value in graph.initializers.values())
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+
+def _write(model: ir.Model, target: Path, scratch: Path) -> None:
+    part = scratch / target.name
+    if total_bytes(model) <= _MAX_INLINE_BYTES:
+        part.write_bytes(serialize(model))
+    else:
+        data = f"{target.name}.data"
+        ir.save(model, part, external_data=data, size_threshold_bytes=_EXTERNAL_FROM_BYTES)
+        os.replace(scratch / data, target.parent / data)
+    os.replace(part, target)
+
+
+def serialize(model: ir.Model) -> bytes:
+    """Return the bytes of the file, all tensors inside; the same model gives the same bytes."""
+    proto = ir.serde.serialize_model(inlined(model))
+    content = proto.SerializeToString(deterministic=True)
+    assert isinstance(content, bytes)
+    return content
+
+
+def inlined(model: ir.Model) -> ir.Model:
+    """Return the model with every external tensor in memory; the model itself where there is none."""
+    external = [
+        value
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if isinstance(value.const_value, ir.ExternalTensor)
+    ]
+    if not external:
+        return model
+    copy = model.clone()
+    for graph in copy.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = ir.tensor(value.const_value.numpy(), name=value.name)
+    return copy

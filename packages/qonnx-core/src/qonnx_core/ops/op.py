@@ -1,0 +1,157 @@
+"""The common shape of every operator: fields are attributes, ``body`` is the definition."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import onnx_ir as ir
+
+from qonnx_core.errors import InvalidModel
+from qonnx_core.ir.datatypes import DataType
+from qonnx_core.ops.builder import Array, Builder, Operand
+from qonnx_core.ops.rounding import Rounding
+
+DOMAIN = "qonnx.custom_op.general"
+
+
+@dataclass(frozen=True)
+class QonnxOp(ABC):
+    """One operator of the format; an instance holds the attributes of one node.
+
+    A subclass is a frozen dataclass whose fields are the attributes: ``bool`` and ``int`` are stored as INT, ``float``
+    as FLOAT, ``str`` and :class:`Rounding` as STRING. Fields with a text type are ``static``: they select a variant
+    of the definition instead of being an input of it.
+    """
+
+    op_type: ClassVar[str]
+    domain: ClassVar[str] = DOMAIN
+    since_version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]]  # names of the inputs, in order; the first one is the data
+    output: ClassVar[str] = "y"
+
+    @abstractmethod
+    def body(self, op: Builder, *inputs: Operand) -> Operand:
+        """Return the output, computed by plain ONNX nodes: the one definition of the operator."""
+
+    @classmethod
+    def output_shape(cls, shapes: Sequence[tuple[int | str | None, ...] | None]) -> tuple[int | str | None, ...] | None:
+        """Return the shape of the output; by default that of the data."""
+        return shapes[0]
+
+    def datatype(self, *inputs: Array | None) -> DataType | None:
+        """Return the data type of the output where the known inputs determine it, else None."""
+        return None
+
+    @classmethod
+    def check(cls, node: ir.Node) -> None:
+        """Raise InvalidModel where number of inputs or outputs or the attributes break the format."""
+        cls.from_node(node)
+
+    @classmethod
+    def from_node(cls, node: ir.Node) -> Self:
+        """Return the operator with the attributes of this node, defaults filled in.
+
+        Raises:
+            InvalidModel: inputs are missing, or an attribute is unknown, missing, or has no possible value.
+        """
+        where = f"{node.name or node.outputs[0].name} ({node.op_type})"
+        given = [x for x in node.inputs if x is not None]
+        if len(given) != len(cls.inputs) or len(node.inputs) != len(cls.inputs):
+            raise InvalidModel(
+                f"{where}: has {len(given)} inputs; {cls.op_type} of {cls.domain} version {cls.since_version} takes "
+                f"{len(cls.inputs)} ({', '.join(cls.inputs)}). Check the node{cls.hint(node)}."
+            )
+        if len(node.outputs) != 1:
+            raise InvalidModel(f"{where}: has {len(node.outputs)} outputs; expected 1. Check the node.")
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        values: dict[str, Any] = {}
+        for name, attribute in node.attributes.items():
+            if name in fields:
+                values[name] = cls._read(where, fields[name], attribute)
+        for name, field in fields.items():
+            if name not in values and field.default is dataclasses.MISSING:
+                raise InvalidModel(f"{where}: attribute {name} is missing, and the format gives no default. Set it.")
+        return cls(**values)
+
+    @classmethod
+    def hint(cls, node: ir.Node) -> str:
+        """Return words that follow "Check the node" where a likelier reason is known."""
+        return ""
+
+    @staticmethod
+    def _read(where: str, field: dataclasses.Field[Any], attribute: ir.Attr) -> Any:
+        value = attribute.value
+        kind = str(field.type)
+        if kind == "bool":
+            if not isinstance(value, int) or value not in (0, 1):
+                raise InvalidModel(f"{where}: attribute {field.name} is {value!r}; expected 0 or 1. Correct it.")
+            return bool(value)
+        if kind == "float":
+            if not isinstance(value, int | float):
+                raise InvalidModel(f"{where}: attribute {field.name} is {value!r}; expected a number. Correct it.")
+            return float(value)
+        if not isinstance(value, str):
+            raise InvalidModel(f"{where}: attribute {field.name} is {value!r}; expected a text. Correct it.")
+        if kind == "Rounding":
+            try:
+                return Rounding.parse(value)
+            except InvalidModel as error:
+                raise InvalidModel(f"{where}: {error}") from error
+        return value
+
+    def attributes(self) -> dict[str, int | float | str]:
+        """Return all attributes as a file holds them."""
+        stored: dict[str, int | float | str] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            stored[field.name] = int(value) if isinstance(value, bool) else str(value) if isinstance(value, str) else value
+        return stored
+
+    def variant(self) -> tuple[tuple[str, str], ...]:
+        """Return the static attributes: nodes with the same ones share one function body."""
+        return tuple((name, value) for name, value in self.attributes().items() if isinstance(value, str))
+
+    def node(self, *inputs: ir.Value, name: str | None = None, output: str | None = None) -> ir.Node:
+        """Return a new node of this operator with all attributes written out."""
+        made = ir.node(self.op_type, inputs, self.attributes(), domain=self.domain, name=name)
+        made.outputs[0].name = output
+        made.outputs[0].dtype = inputs[0].dtype
+        return made
+
+    def expand(self, op: Builder, inputs: Sequence[Operand]) -> Operand:
+        """Return the output of the definition, with everything that ``op`` knows about the inputs used."""
+        data, *rest = inputs
+        parameters = [known if isinstance(x, ir.Value) and (known := op.known(x)) is not None else x for x in rest]
+        return self.body(op, data, *parameters)
+
+
+def broadcast_shapes(
+    shapes: Sequence[tuple[int | str | None, ...] | None],
+) -> tuple[int | str | None, ...] | None:
+    """Return the shape after ONNX broadcasting, with symbols kept where they stand alone; None where not known."""
+    if any(shape is None for shape in shapes):
+        return None
+    known = [shape for shape in shapes if shape is not None]
+    rank = max(len(shape) for shape in known)
+    result: list[int | str | None] = []
+    for axis in range(rank):
+        dims = [shape[axis - rank + len(shape)] for shape in known if axis - rank + len(shape) >= 0]
+        result.append(_broadcast_dims(dims))
+    return tuple(result)
+
+
+def _broadcast_dims(dims: Sequence[int | str | None]) -> int | str | None:
+    wide = [dim for dim in dims if dim != 1]
+    if not wide:
+        return 1
+    numbers = [dim for dim in wide if isinstance(dim, int)]
+    if numbers:
+        return numbers[0]
+    return wide[0] if all(dim == wide[0] for dim in wide) else None
+
+
+OpAttributes = Mapping[str, int | float | str]

@@ -1,0 +1,103 @@
+"""Quant and its alias IntQuant: to an integer grid and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from qonnx_core.ir.datatypes import DataType
+from qonnx_core.ops.builder import Array, Builder, Operand, is_known
+from qonnx_core.ops.op import QonnxOp, broadcast_shapes
+from qonnx_core.ops.rounding import Rounding, round_by
+
+_DOUBLE = ir.DataType.DOUBLE
+
+
+@dataclass(frozen=True)
+class Quant(QonnxOp):
+    """Quantize to an integer grid and back: ``(round(clip(x / scale + zeropt)) - zeropt) * scale``.
+
+    The clip comes before the rounding. Signed with one bit is bipolar: +1 where ``x / scale + zeropt >= 0``, else -1.
+    ``scale``, ``zeropt`` and ``bitwidth`` broadcast against ``x``.
+    """
+
+    signed: bool = True
+    narrow: bool = False
+    rounding_mode: Rounding = Rounding.ROUND
+
+    op_type: ClassVar[str] = "Quant"
+    inputs: ClassVar[tuple[str, ...]] = ("x", "scale", "zeropt", "bitwidth")
+
+    def body(self, op: Builder, *inputs: Operand) -> Operand:
+        """Return the quantized and dequantized data."""
+        x, scale, zeropt, bitwidth = inputs
+        scale, zeropt = op.like(scale, x), op.like(zeropt, x)
+        signed, narrow = op.attribute("signed", self.signed), op.attribute("narrow", self.narrow)
+        low, high = bounds(op, signed, narrow, bitwidth)
+        y = op("Add", op("Div", x, scale), zeropt)
+        one_bit = op("Equal", op.cast(bitwidth, _DOUBLE), np.float64(1))
+        is_bipolar = op("And", one_bit, op("Equal", signed, np.int64(1)))
+        if is_known(is_bipolar) and np.all(np.asarray(is_bipolar)):
+            y = bipolar(op, y)
+        else:
+            rounded = round_by(op, self.rounding_mode, clip(op, y, op.like(low, x), op.like(high, x)))
+            never = is_known(is_bipolar) and not np.any(np.asarray(is_bipolar))
+            y = rounded if never else op("Where", is_bipolar, bipolar(op, y), rounded)
+        return op("Mul", op("Sub", y, zeropt), scale)
+
+    @classmethod
+    def output_shape(cls, shapes: Sequence[tuple[int | str | None, ...] | None]) -> tuple[int | str | None, ...] | None:
+        """Return the shape of all four inputs, broadcast."""
+        return broadcast_shapes(shapes)
+
+    def datatype(self, *inputs: Array | None) -> DataType | None:
+        """Return ``INT<n>``, ``UINT<n>``, ``BIPOLAR`` or ``BINARY`` at scale 1, ``SCALEDINT<n>`` at others, else None."""
+        _, scale, zeropt, bitwidth = inputs
+        if scale is None or zeropt is None or bitwidth is None or bitwidth.size != 1 or np.any(zeropt != 0):
+            return None
+        bits = float(bitwidth.item())
+        if bits != int(bits) or bits < 1:
+            return None
+        if not np.all(scale == 1):
+            return DataType.scaled_int(int(bits))
+        if not self.signed:
+            return DataType.uint(int(bits))
+        return DataType.BIPOLAR if bits == 1 else DataType.int(int(bits))
+
+
+@dataclass(frozen=True)
+class IntQuant(Quant):
+    """The same operator as Quant, under its newer name."""
+
+    op_type: ClassVar[str] = "IntQuant"
+
+
+def bounds(op: Builder, signed: Operand, narrow: Operand, bitwidth: Operand) -> tuple[Operand, Operand]:
+    """Return the smallest and the largest integer of a width, in float64.
+
+    Signed: ``-2^(b-1) + narrow`` to ``2^(b-1) - 1``; unsigned: ``0`` to ``2^b - 1 - narrow``.
+    """
+    is_signed = op.cast(signed, _DOUBLE)
+    is_narrow = op.cast(narrow, _DOUBLE)
+    count = op("Pow", np.float64(2), op("Sub", op.cast(bitwidth, _DOUBLE), is_signed))  # 2^(b-1) or 2^b
+    low = op("Mul", is_signed, op("Sub", is_narrow, count))
+    unsigned_narrow = op("Mul", op("Sub", np.float64(1), is_signed), is_narrow)
+    high = op("Sub", op("Sub", count, np.float64(1)), unsigned_narrow)
+    return low, high
+
+
+def clip(op: Builder, x: Operand, low: Operand, high: Operand) -> Operand:
+    """Return ``max(min(x, high), low)``; NaN stays NaN."""
+    if is_known(low, high) and np.asarray(low).ndim == np.asarray(high).ndim == 0 and bool(np.less_equal(low, high)):
+        return op("Clip", x, low, high)
+    return op("Max", op("Min", x, high), low)
+
+
+def bipolar(op: Builder, x: Operand) -> Operand:
+    """Return +1 where ``x >= 0``, else -1; NaN gives -1."""
+    zero, plus, minus = (op.like(np.float32(number), x) for number in (0, 1, -1))
+    return op("Where", op("GreaterOrEqual", x, zero), plus, minus)

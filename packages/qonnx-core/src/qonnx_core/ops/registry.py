@@ -1,0 +1,122 @@
+"""Finds the operator class of a node: by domain, name and the version that the model imports."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+
+import onnx_ir as ir
+
+from qonnx_core.errors import InvalidModel, QonnxError
+from qonnx_core.ops.bipolar_quant import BipolarQuant
+from qonnx_core.ops.multithreshold import MultiThreshold
+from qonnx_core.ops.op import DOMAIN, QonnxOp
+from qonnx_core.ops.quant import IntQuant, Quant
+from qonnx_core.ops.trunc import Trunc, TruncV1
+
+BUILT_IN: tuple[type[QonnxOp], ...] = (Quant, IntQuant, BipolarQuant, TruncV1, Trunc, MultiThreshold)
+
+# Domain names under which other and older tools write the same operators.
+DOMAIN_ALIASES = {
+    "onnx.brevitas": DOMAIN,
+    "finn": DOMAIN,
+    "finn.custom_op.general": DOMAIN,
+}
+
+
+class OpRegistry:
+    """A set of operators, at most one per domain, name and version."""
+
+    def __init__(self, ops: Iterable[type[QonnxOp]] = ()) -> None:
+        self._versions: dict[tuple[str, str], dict[int, type[QonnxOp]]] = {}
+        for op in ops:
+            self.add(op)
+
+    def add(self, op: type[QonnxOp]) -> None:
+        """Add an operator.
+
+        Raises:
+            QonnxError: there is another one of the same domain, name and version.
+        """
+        versions = self._versions.setdefault((op.domain, op.op_type), {})
+        other = versions.get(op.since_version)
+        if other is not None and other is not op:
+            raise QonnxError(
+                f"{op.domain}::{op.op_type} version {op.since_version}: defined by both {_origin(other)} and {_origin(op)};"
+                " expected one definition. Uninstall one of the two."
+            )
+        versions[op.since_version] = op
+
+    def __iter__(self) -> Iterator[type[QonnxOp]]:
+        return (op for versions in self._versions.values() for op in versions.values())
+
+    @property
+    def domains(self) -> frozenset[str]:
+        """The domains with operators."""
+        return frozenset(domain for domain, _ in self._versions)
+
+    def latest_version(self, domain: str) -> int:
+        """Return the highest version of the domain that changed an operator."""
+        return max((op.since_version for op in self if op.domain == domain), default=1)
+
+    def find(self, domain: str, op_type: str, version: int | None) -> type[QonnxOp] | None:
+        """Return the operator that a model importing ``version`` of the domain means; a missing import means 1."""
+        versions = self._versions.get((DOMAIN_ALIASES.get(domain, domain), op_type), {})
+        usable = [since for since in versions if since <= (version or 1)]
+        return versions[max(usable)] if usable else None
+
+
+def _origin(op: type[QonnxOp]) -> str:
+    return f"{op.__module__}.{op.__qualname__}"
+
+
+@functools.cache
+def default_registry() -> OpRegistry:
+    """Return the operators of this package and of every installed plug-in (group ``qonnx_core.ops``)."""
+    from qonnx_core import plugins  # the plug-ins import this package in turn
+
+    registry = OpRegistry(BUILT_IN)
+    for name, op in plugins.ops().items():
+        if not (isinstance(op, type) and issubclass(op, QonnxOp)):
+            raise QonnxError(f"plug-in {name} of group qonnx_core.ops: found {op!r}; expected a subclass of QonnxOp.")
+        registry.add(op)
+    return registry
+
+
+def op_of(node: ir.Node, opset_imports: dict[str, int] | None = None) -> QonnxOp | None:
+    """Return the operator that a node calls, with its attributes, or None for nodes that are not ours.
+
+    ``opset_imports`` is that of the model; without it the graph of the node is asked.
+
+    Raises:
+        InvalidModel: the node breaks its operator's format.
+    """
+    found = op_class_of(node, opset_imports)
+    return None if found is None else found.from_node(node)
+
+
+def op_class_of(node: ir.Node, opset_imports: dict[str, int] | None = None) -> type[QonnxOp] | None:
+    """Return the class of the operator that a node calls, or None for nodes that are not ours."""
+    if node.domain in ("", "ai.onnx"):
+        return None
+    registry = default_registry()
+    if opset_imports is None:
+        opset_imports = _imports_of(node)
+    imported = opset_imports.get(node.domain, opset_imports.get(DOMAIN_ALIASES.get(node.domain, node.domain)))
+    found = registry.find(node.domain, node.op_type, imported)
+    if found is None and DOMAIN_ALIASES.get(node.domain, node.domain) in registry.domains and node.domain != "finn":
+        known = sorted({op.op_type for op in registry if op.domain == DOMAIN_ALIASES.get(node.domain, node.domain)})
+        raise InvalidModel(
+            f"{node.name or node.outputs[0].name}: operator {node.domain}::{node.op_type} is not defined for version "
+            f"{imported or 1}; expected one of {', '.join(known)}. Install the plug-in that defines it."
+        )
+    return found
+
+
+def _imports_of(node: ir.Node) -> dict[str, int]:
+    graph = node.graph
+    while isinstance(graph, ir.Graph):
+        if DOMAIN in graph.opset_imports or graph.parent_node is None:
+            return graph.opset_imports
+        graph = graph.parent_node.graph
+    return {} if graph is None else dict(graph.opset_imports)

@@ -1,0 +1,87 @@
+"""Makes the operators known to the ``onnx`` package, for its checker and its shape inference."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import onnx
+import onnx.defs
+
+from qonnx_core.ops.op import QonnxOp
+from qonnx_core.ops.registry import default_registry
+
+_FLOATS = ["tensor(float16)", "tensor(float)", "tensor(double)"]
+_NUMBERS = [*_FLOATS, *(f"tensor({sign}int{bits})" for sign in ("", "u") for bits in (8, 16, 32, 64))]
+
+
+@functools.cache
+def register_schemas() -> None:
+    """Register every operator's schema with ``onnx``, once a process; one that exists already is left alone."""
+    for op in default_registry():
+        if not _exists(op):
+            onnx.defs.register_schema(_schema(op))
+
+
+def _exists(op: type[QonnxOp]) -> bool:
+    try:
+        found = onnx.defs.get_schema(op.op_type, op.since_version, op.domain)
+    except onnx.defs.SchemaError:
+        return False
+    return bool(found.since_version == op.since_version)
+
+
+def _schema(op: type[QonnxOp]) -> Any:
+    schema = onnx.defs.OpSchema
+    parameters = [schema.FormalParameter(op.inputs[0], "T", description="the data")]
+    parameters += [schema.FormalParameter(name, f"T{n}", description=name) for n, name in enumerate(op.inputs[1:], 1)]
+    made = schema(
+        op.op_type,
+        op.domain,
+        op.since_version,
+        doc=op.__doc__ or "",
+        inputs=parameters,
+        outputs=[schema.FormalParameter(op.output, "T", description="the result, in the element type of the data")],
+        type_constraints=[("T", _FLOATS, "element type of the data")]
+        + [(f"T{n}", _NUMBERS, f"element type of {name}") for n, name in enumerate(op.inputs[1:], 1)],
+        attributes=[_attribute(field) for field in dataclasses.fields(op)],
+    )
+    made.set_type_and_shape_inference_function(functools.partial(_infer, op))
+    return made
+
+
+def _attribute(field: dataclasses.Field[Any]) -> Any:
+    schema = onnx.defs.OpSchema
+    kind = {"bool": "INT", "int": "INT", "float": "FLOAT"}.get(str(field.type), "STRING")
+    if field.default is dataclasses.MISSING:
+        return schema.Attribute(field.name, getattr(schema.AttrType, kind), "", required=True)
+    default = int(field.default) if isinstance(field.default, bool) else field.default
+    stored = str(default) if kind == "STRING" else default
+    return schema.Attribute(field.name, onnx.helper.make_attribute(field.name, stored), "")
+
+
+def _infer(op: type[QonnxOp], context: Any) -> None:
+    types = [context.get_input_type(index) for index in range(context.get_num_inputs())]
+    if types[0] is None or not types[0].HasField("tensor_type"):
+        return
+    shape = op.output_shape([_shape(kind) for kind in types])
+    made = onnx.TypeProto()
+    made.tensor_type.elem_type = types[0].tensor_type.elem_type
+    if shape is not None:
+        made.tensor_type.shape.SetInParent()
+        for dim in shape:
+            added = made.tensor_type.shape.dim.add()
+            if isinstance(dim, int):
+                added.dim_value = dim
+            elif dim is not None:
+                added.dim_param = dim
+    context.set_output_type(0, made)
+
+
+def _shape(kind: Any) -> tuple[int | str | None, ...] | None:
+    if kind is None or not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
+        return None
+    return tuple(
+        dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in kind.tensor_type.shape.dim
+    )

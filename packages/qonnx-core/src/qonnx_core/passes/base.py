@@ -1,0 +1,65 @@
+"""What every pass is, and the few edits that passes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import onnx_ir as ir
+
+from qonnx_core.ir.annotations import merge_annotations
+
+
+class Pass(Protocol):
+    """A change to a graph; run again, it changes nothing more."""
+
+    @property
+    def name(self) -> str:
+        """The name under which reports mention the pass."""
+        ...
+
+    def run(self, model: ir.Model) -> int:
+        """Edit the model in place and return the number of edits."""
+        ...
+
+
+def replace_value(old: ir.Value, new: ir.Value) -> None:
+    """Let every reader of ``old`` read ``new`` instead; the name of a graph output stays.
+
+    ``new`` takes over the annotations that it lacks. Where ``old`` is a graph output and ``new`` cannot take its name
+    (it is a graph input or output itself, or an initializer), nothing may be replaced: see :func:`can_replace`.
+    """
+    merge_annotations(old, new)
+    if new.type is None:
+        new.type = old.type
+    if new.shape is None:
+        new.shape = old.shape
+    if old.is_graph_output():
+        graph = old.graph
+        assert graph is not None
+        name = old.name
+        for index, output in enumerate(graph.outputs):
+            if output is old:
+                graph.outputs[index] = new
+        old.name = f"{name}_replaced"
+        new.name = name
+    old.replace_all_uses_with(new)
+
+
+def can_replace(old: ir.Value, new: ir.Value) -> bool:
+    """Return whether ``new`` can stand for ``old`` everywhere, names of graph inputs and outputs included."""
+    if not old.is_graph_output():
+        return True
+    return not (new.is_graph_input() or new.is_graph_output() or new.is_initializer()) and new.graph is old.graph
+
+
+def graphs_of(model: ir.Model) -> Iterator[ir.Graph]:
+    """Yield the main graph and every graph inside its nodes."""
+    yield from model.graphs()
+
+
+def remove_node(node: ir.Node) -> None:
+    """Take a node whose outputs nobody reads out of its graph."""
+    graph = node.graph
+    assert graph is not None
+    graph.remove(node, safe=True)
