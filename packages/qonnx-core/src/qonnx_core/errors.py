@@ -45,3 +45,7 @@ class ToolFailed(QonnxError):
 
 class Mismatch(QonnxError):
     """Two results that have to be equal differ; names the first tensor and sample."""
+
+
+class StreamFault(QonnxError):
+    """Simulated hardware breaks the stream contract or comes to a stop; names the stream and how far each one got."""
