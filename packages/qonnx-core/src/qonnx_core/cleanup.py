@@ -3,16 +3,63 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+from onnx_ir.passes.common import OutputFixPass
 
 from qonnx_core.formats.normalize import normalize
+from qonnx_core.ir.verify import verify
+from qonnx_core.passes.base import Pass
+from qonnx_core.passes.fold_constants import FoldConstants
+from qonnx_core.passes.fold_shapes import FoldShapes
+from qonnx_core.passes.fold_transpose import FoldTransposeIntoQuantInit
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.inline_functions import InlineFunctions
+from qonnx_core.passes.make_batch_symbolic import MakeBatchSymbolic
+from qonnx_core.passes.name_everything import NameEverything
+from qonnx_core.passes.remove_identity import RemoveIdentity
+from qonnx_core.passes.remove_unused import RemoveUnused
+from qonnx_core.passes.sort_graph import SortGraph
+from qonnx_core.passes.unshare_parameters import UnshareParameters
 
 
-def cleanup_model(model: ir.Model) -> ir.Model:
-    """Return a cleaned copy of the model."""
+def cleanup_passes(*, fold_quantizers: bool = False) -> tuple[Pass, ...]:
+    """Return the passes of the clean-up, in order."""
+    return (
+        InlineFunctions(),
+        RemoveUnused(),
+        InferShapes(),
+        MakeBatchSymbolic(),
+        FoldShapes(),
+        FoldConstants(quantizers=fold_quantizers),
+        InferShapes(),
+        RemoveIdentity(),
+        FoldTransposeIntoQuantInit(),
+        RemoveUnused(),
+        UnshareParameters(),
+        SortGraph(),
+        NameEverything(),
+        InferShapes(),
+    )
+
+
+def cleanup_model(model: ir.Model, *, fold_quantizers: bool = False) -> ir.Model:
+    """Return a cleaned copy of the model, which computes the same values.
+
+    Shapes and element types are inferred, a batch of 1 becomes symbolic where that is provably the same, constants are
+    folded, operations without effect and unread tensors removed, and nodes and tensors named by the scheme of the
+    format: ``OpType_k``, ``<node>_out<i>``, ``<node>_param<k>``, ``global_in[_i]``, ``global_out[_i]``.
+
+    Args:
+        model: the model; it is not changed.
+        fold_quantizers: also compute quantizers of constants, such as those of weights. They stay by default, because
+            they say on which grid the weights are.
+
+    Raises:
+        InvalidModel: the model breaks its format, or its shapes contradict each other.
+    """
     copy = model.clone()
     normalize(copy)
-    InlineFunctions().run(copy)
-    InferShapes().run(copy)
+    OutputFixPass()(copy)
+    for step in cleanup_passes(fold_quantizers=fold_quantizers):
+        step.run(copy)
+    verify(copy)
     return copy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ops.builder import Array, Builder, Operand
-from qonnx_core.ops.op import QonnxOp, broadcast_shapes
+from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.quant import bipolar
 
 
@@ -25,11 +24,6 @@ class BipolarQuant(QonnxOp):
         """Return the sign times the scale."""
         x, scale = inputs
         return op("Mul", bipolar(op, x), op.like(scale, x))
-
-    @classmethod
-    def output_shape(cls, shapes: Sequence[tuple[int | str | None, ...] | None]) -> tuple[int | str | None, ...] | None:
-        """Return the shape of data and scale, broadcast."""
-        return broadcast_shapes(shapes)
 
     def datatype(self, *inputs: Array | None) -> DataType | None:
         """Return ``BIPOLAR`` at scale 1, else None."""

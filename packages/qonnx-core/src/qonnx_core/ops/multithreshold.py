@@ -32,6 +32,7 @@ class MultiThreshold(QonnxOp):
 
     op_type: ClassVar[str] = "MultiThreshold"
     inputs: ClassVar[tuple[str, ...]] = ("v", "thresholds")
+    broadcasts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.data_layout and self.data_layout.count("C") != 1:

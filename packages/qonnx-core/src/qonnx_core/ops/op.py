@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -32,6 +32,7 @@ class QonnxOp(ABC):
     since_version: ClassVar[int] = 1
     inputs: ClassVar[tuple[str, ...]]  # names of the inputs, in order; the first one is the data
     output: ClassVar[str] = "y"
+    broadcasts: ClassVar[bool] = True  # whether all inputs broadcast against each other, as in Add
 
     @abstractmethod
     def body(self, op: Builder, *inputs: Operand) -> Operand:
@@ -39,8 +40,8 @@ class QonnxOp(ABC):
 
     @classmethod
     def output_shape(cls, shapes: Sequence[tuple[int | str | None, ...] | None]) -> tuple[int | str | None, ...] | None:
-        """Return the shape of the output; by default that of the data."""
-        return shapes[0]
+        """Return the shape of the output: that of all inputs broadcast, or of the data where they do not."""
+        return broadcast_shapes(shapes) if cls.broadcasts else shapes[0]
 
     def datatype(self, *inputs: Array | None) -> DataType | None:
         """Return the data type of the output where the known inputs determine it, else None."""
@@ -152,6 +153,3 @@ def _broadcast_dims(dims: Sequence[int | str | None]) -> int | str | None:
     if numbers:
         return numbers[0]
     return wide[0] if all(dim == wide[0] for dim in wide) else None
-
-
-OpAttributes = Mapping[str, int | float | str]

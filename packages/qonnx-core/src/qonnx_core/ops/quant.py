@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +10,7 @@ import onnx_ir as ir
 
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ops.builder import Array, Builder, Operand, is_known
-from qonnx_core.ops.op import QonnxOp, broadcast_shapes
+from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.rounding import Rounding, round_by
 
 _DOUBLE = ir.DataType.DOUBLE
@@ -48,11 +47,6 @@ class Quant(QonnxOp):
             never = is_known(is_bipolar) and not np.any(np.asarray(is_bipolar))
             y = rounded if never else op("Where", is_bipolar, bipolar(op, y), rounded)
         return op("Mul", op("Sub", y, zeropt), scale)
-
-    @classmethod
-    def output_shape(cls, shapes: Sequence[tuple[int | str | None, ...] | None]) -> tuple[int | str | None, ...] | None:
-        """Return the shape of all four inputs, broadcast."""
-        return broadcast_shapes(shapes)
 
     def datatype(self, *inputs: Array | None) -> DataType | None:
         """Return ``INT<n>``, ``UINT<n>``, ``BIPOLAR`` or ``BINARY`` at scale 1, ``SCALEDINT<n>`` at others, else None."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.ops.builder import Builder, Operand
-from qonnx_core.ops.op import QonnxOp, broadcast_shapes
+from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.quant import bounds, clip
 from qonnx_core.ops.rounding import Rounding, round_by
 
@@ -53,11 +52,6 @@ class TruncV1(QonnxOp):
         kept = round_by(op, self.rounding_mode, op("Div", integers, divisor))
         return op("Mul", op("Sub", kept, zeropt), scale)
 
-    @classmethod
-    def output_shape(cls, shapes: Sequence[tuple[int | str | None, ...] | None]) -> tuple[int | str | None, ...] | None:
-        """Return the shape of all inputs, broadcast."""
-        return broadcast_shapes(shapes)
-
 
 @dataclass(frozen=True)
 class Trunc(QonnxOp):
@@ -92,8 +86,3 @@ class Trunc(QonnxOp):
         integers = op("Round", op("Add", op("Div", x, scale), zeropt))
         kept = round_by(op, self.rounding_mode, clip(op, op("Div", integers, step), op.like(low, x), op.like(high, x)))
         return op("Mul", op("Sub", kept, op("Div", zeropt, step)), out_scale)
-
-    @classmethod
-    def output_shape(cls, shapes: Sequence[tuple[int | str | None, ...] | None]) -> tuple[int | str | None, ...] | None:
-        """Return the shape of all inputs, broadcast."""
-        return broadcast_shapes(shapes)

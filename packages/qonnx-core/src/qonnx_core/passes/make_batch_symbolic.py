@@ -1,8 +1,88 @@
-"""placeholder"""
+"""Lets a model whose file fixes the batch to 1 run with any batch, where every operator treats samples alike."""
+
+from __future__ import annotations
+
+import math
 from dataclasses import dataclass
+
+import numpy as np
 import onnx_ir as ir
+
+from qonnx_core.errors import InvalidModel
+from qonnx_core.ir.constants import constant_array
+from qonnx_core.passes.batch_rules import first_mixing_node
+from qonnx_core.passes.fold_shapes import FoldShapes
+from qonnx_core.passes.infer_shapes import InferShapes
+
+BATCH = "batch"
+
+
 @dataclass(frozen=True)
 class MakeBatchSymbolic:
+    """Turn the first axis of all inputs from 1 into ``batch``.
+
+    Nothing changes unless a rule for every operator proves that samples do not meet: a model that is not understood
+    keeps its batch of 1. Targets of Reshape that say 1 for the batch say 0 (the size that the input has) afterwards.
+    """
+
     name: str = "make_batch_symbolic"
+
     def run(self, model: ir.Model) -> int:
-        return 0
+        """Edit the model in place; return 1 where the batch became symbolic, else 0."""
+        inputs = model.graph.inputs
+        if not inputs or any(value.shape is None or len(value.shape) == 0 or value.shape[0] != 1 for value in inputs):
+            return 0
+        trial = model.clone()
+        try:
+            _open_batch(trial)
+        except InvalidModel:
+            return 0
+        if first_mixing_node(trial) is not None:
+            return 0
+        _open_batch(model)
+        return 1
+
+
+def _open_batch(model: ir.Model) -> None:
+    for value in model.graph.inputs:
+        assert value.shape is not None
+        value.shape = ir.Shape([ir.SymbolicDim(BATCH), *list(value.shape)[1:]])
+    _forget_shapes(model)
+    InferShapes().run(model)
+    while FoldShapes().run(model) + _open_targets(model):
+        _forget_shapes(model)
+        InferShapes().run(model)
+
+
+def _forget_shapes(model: ir.Model) -> None:
+    for node in model.graph:
+        for value in node.outputs:
+            value.shape = None
+
+
+def _open_targets(model: ir.Model) -> int:
+    """Let Reshape keep the batch where its target says 1 in front: ``[1, 784]`` becomes ``[0, 784]``."""
+    opened = 0
+    for node in model.graph:
+        if node.op_type != "Reshape" or node.domain != "" or node.attributes.get_int("allowzero", 0):
+            continue
+        data, target = node.inputs[0], node.inputs[1]
+        array = constant_array(target)
+        if array is None or data is None or data.shape is None or array.size == 0 or int(array[0]) != 1:
+            continue
+        if len(data.shape) == 0 or isinstance(data.shape[0], int) or data.shape[0] != BATCH:
+            continue
+        rest = list(data.shape)[1:]
+        sizes = [int(number) for number in array[1:]]
+        numbers = [dim for dim in rest if isinstance(dim, int)]
+        if -1 not in sizes and (len(numbers) != len(rest) or 0 in sizes or math.prod(numbers) != math.prod(sizes)):
+            continue
+        assert target is not None
+        name = f"{target.name}/any_batch_{opened}"
+        while name in model.graph.initializers:
+            name += "_"
+        made = ir.val(name, const_value=ir.tensor(np.concatenate([[0], array[1:]]).astype(np.int64)))
+        model.graph.register_initializer(made)
+        node.replace_input_with(1, made)
+        opened += 1
+    return opened

@@ -1,0 +1,169 @@
+"""Replaces what does not depend on the inputs by the tensors that it gives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from qonnx_core.errors import InvalidModel
+from qonnx_core.execute.lower import lower
+from qonnx_core.execute.session import RUNTIME_ERRORS, open_session
+from qonnx_core.ir.annotations import merge_annotations
+from qonnx_core.ir.constants import constant_tensor, static_shape
+from qonnx_core.ops.registry import op_class_of
+from qonnx_core.passes.remove_unused import RemoveUnused
+
+_RANDOM = frozenset(
+    ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Dropout")
+)
+_GROWING = frozenset(("ConstantOfShape", "EyeLike", "Expand", "Pad", "Range", "Resize", "Tile"))
+_MAX_GROWN_ELEMENTS = 2**24
+
+
+@dataclass(frozen=True)
+class FoldConstants:
+    """Compute every node whose inputs are constants, in one run of all of them, and store what others read.
+
+    Random nodes stay. So do our operators, because a quantizer of weights says how the weights are stored; with
+    ``quantizers`` they are folded as well.
+    """
+
+    quantizers: bool = False
+    name: str = "fold_constants"
+
+    def run(self, model: ir.Model) -> int:
+        """Edit the model in place; return the number of nodes folded.
+
+        Raises:
+            InvalidModel: a constant part of the graph cannot be computed.
+        """
+        folded = sum(_lift_constant_nodes(graph) for graph in model.graphs())
+        nodes = self._foldable(model)
+        if nodes:
+            _store(model, nodes, _evaluate(model, nodes))
+            folded += len(nodes)
+        if folded:
+            RemoveUnused().run(model)
+        return folded
+
+    def _foldable(self, model: ir.Model) -> list[ir.Node]:
+        known: set[ir.Value] = set()
+        nodes = []
+        for node in model.graph:
+            if self._is_foldable(node, model) and all(
+                value is None or value in known or constant_tensor(value) is not None for value in node.inputs
+            ):
+                nodes.append(node)
+                known.update(node.outputs)
+        return nodes
+
+    def _is_foldable(self, node: ir.Node, model: ir.Model) -> bool:
+        if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()):
+            return False
+        if node.domain not in ("", "ai.onnx"):
+            return self.quantizers and op_class_of(node, model.opset_imports) is not None
+        if node.op_type in _RANDOM or node.op_type == "Constant":
+            return False
+        return node.op_type not in _GROWING or not _grows_too_large(node)
+
+
+def _grows_too_large(node: ir.Node) -> bool:
+    shapes = [static_shape(value) for value in node.outputs]
+    return any(shape is None or math.prod(shape) > _MAX_GROWN_ELEMENTS for shape in shapes)
+
+
+def _lift_constant_nodes(graph: ir.Graph) -> int:
+    """Make initializers of Constant nodes; text and sparse constants stay nodes."""
+    lifted = 0
+    for node in list(graph):
+        if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+            continue
+        tensor = constant_tensor(node.outputs[0])
+        if tensor is None:
+            continue
+        old = node.outputs[0]
+        new = _initializer(graph, old, ir.tensor(tensor.numpy()) if tensor.name else tensor)
+        _swap(graph, old, new)
+        graph.remove(node, safe=True)
+        lifted += 1
+    return lifted
+
+
+def _initializer(graph: ir.Graph, old: ir.Value, tensor: ir.TensorProtocol) -> ir.Value:
+    name = old.name or ""
+    old.name = f"{name}/folded"
+    value = ir.val(name, const_value=tensor)
+    merge_annotations(old, value)
+    graph.register_initializer(value)
+    return value
+
+
+def _swap(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
+    for index, output in enumerate(graph.outputs):
+        if output is old:
+            graph.outputs[index] = new
+    old.replace_all_uses_with(new)
+
+
+def _frontier(nodes: Iterable[ir.Node]) -> list[ir.Value]:
+    """Return the outputs that anything outside of these nodes reads."""
+    inside = set(nodes)
+    return [
+        value
+        for node in nodes
+        for value in node.outputs
+        if value.is_graph_output() or any(use.node not in inside for use in value.uses())
+    ]
+
+
+def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[ir.Value, np.ndarray]:  # type: ignore[type-arg]
+    """Return the values that these nodes give to the rest of the graph, all computed in one run."""
+    copies: dict[ir.Value, ir.Value] = {}
+    initializers: list[ir.Value] = []
+    twins = []
+    for node in nodes:
+        inputs = [None if value is None else _twin(value, copies, initializers) for value in node.inputs]
+        twin = ir.Node(
+            node.domain, node.op_type, inputs, list(node.attributes.values()), num_outputs=len(node.outputs), name=node.name
+        )
+        for old, new in zip(node.outputs, twin.outputs, strict=True):
+            new.name, new.type, new.shape = old.name, old.type, old.shape
+            copies[old] = new
+        twins.append(twin)
+    frontier = _frontier(nodes)
+    graph = ir.Graph(
+        [], [copies[value] for value in frontier], nodes=twins, initializers=initializers, name="constants",
+        opset_imports=dict(model.opset_imports),
+    )  # fmt: skip
+    part = ir.Model(graph, ir_version=max(model.ir_version, 10))
+    lower(part)
+    if not frontier:
+        return {}
+    try:
+        results = open_session(part).run(None, {})
+    except RUNTIME_ERRORS as error:
+        raise InvalidModel(
+            f"model: its constant part cannot be computed: {' '.join(str(error).split())}; expected nodes that run."
+        ) from error
+    return dict(zip(frontier, results, strict=True))
+
+
+def _twin(value: ir.Value, copies: dict[ir.Value, ir.Value], initializers: list[ir.Value]) -> ir.Value:
+    if value not in copies:
+        copies[value] = ir.val(value.name, const_value=constant_tensor(value))
+        initializers.append(copies[value])
+    return copies[value]
+
+
+def _store(model: ir.Model, nodes: list[ir.Node], results: dict[ir.Value, np.ndarray]) -> None:  # type: ignore[type-arg]
+    for old, array in results.items():
+        new = _initializer(model.graph, old, ir.tensor(np.ascontiguousarray(array) if np.ndim(array) else np.asarray(array)))
+        _swap(model.graph, old, new)
+    for node in reversed(nodes):
+        model.graph.remove(node, safe=True)
+
+

@@ -1,0 +1,209 @@
+"""Computes shapes ahead of time, batch included: a chain from Shape to Reshape becomes a constant such as [0, -1]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from qonnx_core.ir.constants import constant_array
+from qonnx_core.passes.remove_unused import RemoveUnused
+
+_Dim = int | str  # a number, or the name of a symbolic dimension
+_MAX_ELEMENTS = 64  # longer integer tensors are data, not shapes
+
+
+@dataclass(frozen=True)
+class _Vector:
+    """An integer tensor of rank 0 or 1 whose elements are numbers or symbols."""
+
+    dims: tuple[_Dim, ...]
+    rank: int
+
+
+@dataclass(frozen=True)
+class FoldShapes:
+    """Replace integers that follow from shapes by constants.
+
+    What depends on numbers only becomes a constant. Where a Reshape's target holds one symbol, it becomes 0 (the
+    dimension of the input at that place) or -1.
+    """
+
+    name: str = "fold_shapes"
+
+    def run(self, model: ir.Model) -> int:
+        """Edit the model in place; return the number of values and targets that became constants."""
+        graph = model.graph
+        known: dict[ir.Value, _Vector] = {}
+        folded = 0
+        for node in list(graph):
+            if node.domain not in ("", "ai.onnx"):
+                continue
+            if node.op_type == "Reshape":
+                folded += _fold_target(graph, node, known)
+            vector = _evaluate(node, known)
+            if vector is None:
+                continue
+            known[node.outputs[0]] = vector
+            if all(isinstance(dim, int) for dim in vector.dims):
+                folded += _make_constant(graph, node.outputs[0], vector)
+        if folded:
+            RemoveUnused().run(model)
+        return folded
+
+
+def _evaluate(node: ir.Node, known: Mapping[ir.Value, _Vector]) -> _Vector | None:
+    if node.op_type == "Shape":
+        return _shape_of(node)
+    rule = _RULES.get(node.op_type)
+    if rule is None or len(node.outputs) != 1:
+        return None
+    inputs = [_vector(value, known) for value in node.inputs]
+    if not inputs or any(vector is None for vector in inputs):
+        return None
+    if all(value is None or constant_array(value) is not None for value in node.inputs):
+        return None  # constant folding's part
+    return rule(node, [vector for vector in inputs if vector is not None])
+
+
+def _vector(value: ir.Value | None, known: Mapping[ir.Value, _Vector]) -> _Vector | None:
+    if value is None:
+        return None
+    if value in known:
+        return known[value]
+    array = constant_array(value)
+    if array is None or array.dtype.kind not in "iu" or array.ndim > 1 or array.size > _MAX_ELEMENTS:
+        return None
+    return _Vector(tuple(int(number) for number in array.reshape(-1)), array.ndim)
+
+
+def _shape_of(node: ir.Node) -> _Vector | None:
+    data = node.inputs[0]
+    if data is None or data.shape is None:
+        return None
+    dims: list[_Dim] = []
+    for dim in data.shape:
+        if isinstance(dim, int):
+            dims.append(dim)
+        elif dim.value is not None:
+            dims.append(str(dim.value))
+        else:
+            return None
+    start = node.attributes.get_int("start", 0)
+    end = node.attributes.get_int("end", None)
+    return _Vector(tuple(dims[start:end]), 1)
+
+
+def _gather(node: ir.Node, inputs: Sequence[_Vector]) -> _Vector | None:
+    data, indices = inputs
+    if data.rank != 1 or node.attributes.get_int("axis", 0) not in (0, -1):
+        return None
+    picked = []
+    for index in indices.dims:
+        if not isinstance(index, int) or not -len(data.dims) <= index < len(data.dims):
+            return None
+        picked.append(data.dims[index])
+    return _Vector(tuple(picked), indices.rank)
+
+
+def _concat(node: ir.Node, inputs: Sequence[_Vector]) -> _Vector | None:
+    if any(vector.rank != 1 for vector in inputs):
+        return None
+    return _Vector(tuple(dim for vector in inputs for dim in vector.dims), 1)
+
+
+def _unsqueeze(node: ir.Node, inputs: Sequence[_Vector]) -> _Vector | None:
+    return _Vector(inputs[0].dims, 1) if inputs[0].rank == 0 and len(inputs[1].dims) == 1 else None
+
+
+def _squeeze(node: ir.Node, inputs: Sequence[_Vector]) -> _Vector | None:
+    return _Vector(inputs[0].dims, 0) if len(inputs[0].dims) == 1 else None
+
+
+def _slice(node: ir.Node, inputs: Sequence[_Vector]) -> _Vector | None:
+    numbers: list[int] = []
+    for vector in inputs[1:]:
+        if len(vector.dims) != 1 or not isinstance(vector.dims[0], int):
+            return None
+        numbers.append(vector.dims[0])
+    if inputs[0].rank != 1 or len(node.inputs) != len(inputs):
+        return None
+    start, end, axis, step = [*numbers, *([0, 1][len(numbers) - 2 :])]
+    if axis not in (0, -1) or step <= 0:
+        return None
+    return _Vector(inputs[0].dims[start:end:step], 1)
+
+
+def _same(node: ir.Node, inputs: Sequence[_Vector]) -> _Vector | None:
+    if node.op_type == "Cast" and node.attributes.get_int("to", 0) != int(ir.DataType.INT64):
+        return None
+    return inputs[0]
+
+
+def _multiply(node: ir.Node, inputs: Sequence[_Vector]) -> _Vector | None:
+    """Multiply element by element; a symbol times 1 is the symbol."""
+    left, right = inputs
+    size = max(len(left.dims), len(right.dims))
+    if {len(left.dims), len(right.dims)} - {1, size}:
+        return None
+    products: list[_Dim] = []
+    for index in range(size):
+        a, b = left.dims[index % len(left.dims)], right.dims[index % len(right.dims)]
+        if isinstance(a, int) and isinstance(b, int):
+            products.append(a * b)
+        elif a == 1 or b == 1:
+            products.append(b if a == 1 else a)
+        else:
+            return None
+    return _Vector(tuple(products), max(left.rank, right.rank))
+
+
+_RULES: Mapping[str, Callable[[ir.Node, Sequence[_Vector]], _Vector | None]] = {
+    "Cast": _same,
+    "Concat": _concat,
+    "Gather": _gather,
+    "Identity": _same,
+    "Mul": _multiply,
+    "Slice": _slice,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+}
+
+
+def _make_constant(graph: ir.Graph, value: ir.Value, vector: _Vector) -> int:
+    if not value.uses() or value.is_graph_output():
+        return 0
+    shape = () if vector.rank == 0 else (len(vector.dims),)
+    value.replace_all_uses_with(_new_constant(graph, value.name or "shape", np.asarray(vector.dims, np.int64).reshape(shape)))
+    return 1
+
+
+def _new_constant(graph: ir.Graph, stem: str, array: np.ndarray) -> ir.Value:  # type: ignore[type-arg]
+    name = f"{stem}/known"
+    while name in graph.initializers:
+        name += "_"
+    made = ir.val(name, const_value=ir.tensor(array))
+    graph.register_initializer(made)
+    return made
+
+
+def _fold_target(graph: ir.Graph, node: ir.Node, known: Mapping[ir.Value, _Vector]) -> int:
+    data, target = node.inputs[0], node.inputs[1]
+    vector = None if target is None else known.get(target)
+    if vector is None or data is None or data.shape is None or node.attributes.get_int("allowzero", 0):
+        return 0
+    dims: list[int] = []
+    for axis, dim in enumerate(vector.dims):
+        if isinstance(dim, int):
+            dims.append(dim)
+        elif axis < len(data.shape) and not isinstance(data.shape[axis], int) and data.shape[axis] == dim:
+            dims.append(0)
+        else:
+            dims.append(-1)
+    if dims.count(-1) > 1:
+        return 0
+    assert target is not None
+    node.replace_input_with(1, _new_constant(graph, target.name or "shape", np.asarray(dims, np.int64)))
+    return 1

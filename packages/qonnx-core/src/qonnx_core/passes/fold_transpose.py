@@ -1,0 +1,79 @@
+"""Moves the Transpose of a quantized weight into the stored tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from qonnx_core.ir.annotations import merge_annotations
+from qonnx_core.ir.constants import constant_array
+from qonnx_core.ops.op import QonnxOp
+from qonnx_core.ops.registry import op_class_of
+from qonnx_core.passes.base import can_replace, replace_value
+from qonnx_core.passes.remove_unused import RemoveUnused
+
+
+@dataclass(frozen=True)
+class FoldTransposeIntoQuantInit:
+    """``Transpose(Quant(W, s, z, b))`` becomes ``Quant(W', s', z', b')`` with the constants transposed.
+
+    Scales, zero points and bit widths per channel move their axes along. A quantizer that somebody else reads too is
+    left alone.
+    """
+
+    name: str = "fold_transpose_into_quant_init"
+
+    def run(self, model: ir.Model) -> int:
+        """Edit the model in place; return the number of Transpose nodes folded."""
+        folded = 0
+        for graph in model.graphs():
+            for node in list(graph):
+                if node.op_type == "Transpose" and node.domain == "" and _fold(model, graph, node):
+                    folded += 1
+        if folded:
+            RemoveUnused().run(model)
+        return folded
+
+
+def _fold(model: ir.Model, graph: ir.Graph, transpose: ir.Node) -> bool:
+    source = transpose.inputs[0]
+    quantizer = None if source is None else source.producer()
+    if source is None or quantizer is None or len(source.uses()) != 1 or source.is_graph_output():
+        return False
+    op_class = op_class_of(quantizer, model.opset_imports)
+    if op_class is None or not op_class.broadcasts or not can_replace(transpose.outputs[0], source):
+        return False
+    arrays = [constant_array(value) for value in quantizer.inputs]
+    if any(array is None for array in arrays) or not _is_whole(op_class, arrays):
+        return False
+    rank = max(array.ndim for array in arrays if array is not None)
+    permutation = transpose.attributes.get_ints("perm") or tuple(reversed(range(rank)))
+    for index, (value, array) in enumerate(zip(list(quantizer.inputs), arrays, strict=True)):
+        assert value is not None
+        assert array is not None
+        if array.size > 1 or (index == 0 and array.ndim > 0):
+            quantizer.replace_input_with(index, _transposed(graph, value, array, rank, permutation))
+    if source.shape is not None:
+        source.shape = ir.Shape([source.shape[axis] for axis in permutation])
+    replace_value(transpose.outputs[0], source)
+    graph.remove(transpose, safe=True)
+    return True
+
+
+def _is_whole(op_class: type[QonnxOp], arrays: list[np.ndarray | None]) -> bool:  # type: ignore[type-arg]
+    """Return whether the quantized tensor has the shape of the weight: no parameter widens it."""
+    shapes = [array.shape for array in arrays if array is not None]
+    return np.broadcast_shapes(*shapes) == shapes[0]
+
+
+def _transposed(graph: ir.Graph, value: ir.Value, array: np.ndarray, rank: int, permutation: tuple[int, ...]) -> ir.Value:  # type: ignore[type-arg]
+    wide = array.reshape((1,) * (rank - array.ndim) + array.shape)
+    name = f"{value.name}/transposed"
+    while name in graph.initializers:
+        name += "_"
+    made = ir.val(name, const_value=ir.tensor(np.ascontiguousarray(wide.transpose(permutation))))
+    merge_annotations(value, made)
+    graph.register_initializer(made)
+    return made

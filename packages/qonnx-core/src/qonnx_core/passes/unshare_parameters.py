@@ -1,0 +1,48 @@
+"""Gives every reader of a parameter an initializer of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from qonnx_core.ir.annotations import merge_annotations
+
+
+@dataclass(frozen=True)
+class UnshareParameters:
+    """Copy initializers that several inputs read, so that each can be named after its reader and changed alone.
+
+    The tensors behind them stay shared in memory.
+    """
+
+    name: str = "unshare_parameters"
+
+    def run(self, model: ir.Model) -> int:
+        """Edit the model in place; return the number of copies made."""
+        return sum(_unshare(graph) for graph in model.graphs())
+
+
+def _unshare(graph: ir.Graph) -> int:
+    made = 0
+    seen: set[ir.Value] = {value for value in graph.outputs if value.is_initializer()}
+    for node in graph:
+        for index, value in enumerate(node.inputs):
+            if value is None or not value.is_initializer() or value.graph is not graph:
+                continue
+            if value not in seen:
+                seen.add(value)
+                continue
+            node.replace_input_with(index, _copy(graph, value))
+            made += 1
+    return made
+
+
+def _copy(graph: ir.Graph, value: ir.Value) -> ir.Value:
+    number = 1
+    while (name := f"{value.name}/copy_{number}") in graph.initializers:
+        number += 1
+    copy = ir.val(name, type=value.type, shape=value.shape, const_value=value.const_value)
+    merge_annotations(value, copy)
+    graph.register_initializer(copy)
+    return copy
