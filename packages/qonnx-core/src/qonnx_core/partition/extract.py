@@ -87,10 +87,10 @@ def extract_model(
 
 def annotate(value: ir.Value, grid: Grid) -> None:
     """Annotate a value with the data type of its grid: itself at scale 1, fixed point or scaled integer otherwise."""
-    plain = grid.zero_point == (0,) and grid.offset == (0,)
+    plain = not any(grid.zero_point) and not any(grid.offset)
     datatype = grid.datatype
     existing = get_datatype(value)
-    if plain and grid.scale == (1,):
+    if plain and all(scale == 1 for scale in grid.scale):
         set_datatype(value, datatype)
     elif plain and len(grid.scale) == 1 and _fraction_bits(grid.scale[0]) > 0 and datatype.signed and datatype.bits > 1:
         bits, fraction = datatype.bits, _fraction_bits(grid.scale[0])

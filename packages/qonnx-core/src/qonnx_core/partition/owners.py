@@ -95,7 +95,7 @@ def _is_final(flow: Dataflow, node: str, grids: Mapping[str, Grid | str]) -> boo
         return False
     if op_type in ("Mul", "Div"):
         return True
-    return any(isinstance(grid, Grid) and grid.offset != (0,) for grid in outputs)
+    return any(isinstance(grid, Grid) and any(grid.offset) for grid in outputs)
 
 
 def assign(
@@ -160,8 +160,8 @@ def _split_host(flow: Dataflow, host: list[str]) -> tuple[list[str], list[str]]:
         upstream = next(n for n in flow.predecessors[node] if n not in before)
         source = upstream if upstream not in nodes else f"{upstream} (the host's too)"
         raise Unsupported(
-            f"{node} ({flow.by_name[node].op_type}): it is ruled to the host but lies between hardware, after {source}; "
-            "expected host nodes only before or after all hardware. Give it to a backend, or give everything before it "
+            f"{node} ({flow.by_name[node].op_type}): it is ruled to the host but lies between hardware, after "
+            f"{source}; expected host nodes only before or after all hardware. Give it to a backend, or give everything before it "
             "or everything after it to the host too."
         )
     return [node for node in host if node in before], [node for node in host if node in after]

@@ -105,7 +105,7 @@ def partition(
     grids = grids_of(model, input_grids)
     owners, head, tail = assign(flow, rules, grids)
     groups = group(flow, owners)
-    labels = {node: HOST for node in (*head, *tail)}
+    labels = dict.fromkeys((*head, *tail), HOST)
     names = [f"{number}_{part.backend}" for number, part in enumerate(groups)]
     for name, part in zip(names, groups, strict=True):
         labels |= dict.fromkeys(part.nodes, name)

@@ -122,7 +122,7 @@ class Rules(BaseModel):
     @classmethod
     def split_after(cls, tensor: str, first: str, second: str) -> Rules:
         """Return rules that give everything up to ``tensor`` to the first backend, and the rest to the second."""
-        return cls(default=second, rules=(Rule(match=Match(end=tensor), backend=first),))
+        return cls(default=second, rules=(Rule(match=Match.model_validate({"to": tensor}), backend=first),))
 
     def require_backends(self, known: Iterable[str]) -> None:
         """Check the backend of every rule, and the default, against those that exist.

@@ -250,9 +250,9 @@ def _quantize(node: ir.Node, operands: list[Bounded | None], found: Array | None
 def _select(node: ir.Node, operands: list[Bounded | None], result: ErrorBounds) -> list[Bounded]:
     """The outputs of ArgMax, ArgMin or TopK: indices (ties to the lowest) and, for TopK, the selected values."""
     x = operands[0]
-    if x is None or node.attributes.get_int("select_last_index", 0):
+    if x is None or node.attributes.get_int("select_last_index", 0) == 1:
         raise NoBound("ties that go to the last index")
-    largest = node.op_type == "ArgMax" or (node.op_type == "TopK" and node.attributes.get_int("largest", 1) != 0)
+    largest = node.op_type == "ArgMax" or (node.op_type == "TopK" and node.attributes.get_int("largest", 1) == 1)
     axis = node.attributes.get_int("axis", -1 if node.op_type == "TopK" else 0) % x.value.ndim
     count = 1
     if node.op_type == "TopK":
