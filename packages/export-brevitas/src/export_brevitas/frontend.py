@@ -1,0 +1,57 @@
+"""The plug-in that `qonnx_core` finds under the name ``brevitas``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from qonnx_core.errors import InvalidInput
+
+_WAY_OUT = (
+    "In the program that builds and loads the model, call export_brevitas.export_qonnx(model, example_input, "
+    "'model.onnx'), then give model.onnx."
+)
+
+
+class BrevitasFrontend:
+    """Reads a live Brevitas model into a verified QONNX model."""
+
+    name = "brevitas"
+
+    def recognizes(self, source: Path | object) -> bool:
+        """Return whether ``source`` is a live ``torch.nn.Module``; files never are. Imports no framework."""
+        torch_nn = sys.modules.get("torch.nn")  # a live module exists only where torch has been imported
+        return torch_nn is not None and isinstance(source, torch_nn.Module)
+
+    def read(self, source: Path | object, args: Any = None, **options: Any) -> ir.Model:
+        """Return the QONNX model of a live Brevitas model.
+
+        Args:
+            source: the ``torch.nn.Module``.
+            args: an example input, as `export_qonnx` takes it; needed, because a module does not know its input's shape.
+            options: further arguments of `export_qonnx`.
+
+        Raises:
+            InvalidInput: ``source`` is a file or not a module, or ``args`` is missing.
+            Unsupported: part of the model has no exact counterpart in QONNX.
+            Mismatch: the written graph does not compute what the model computes.
+        """
+        if not self.recognizes(source):
+            raise InvalidInput(
+                f"{source if isinstance(source, str | Path) else type(source).__name__}: not a live torch.nn.Module; "
+                f"a Brevitas model cannot be read from a file without the code that builds it. {_WAY_OUT}"
+            )
+        if args is None:
+            raise InvalidInput(
+                f"{type(source).__name__}: no example input given; expected args=, because a module does not know the "
+                f"shape of its input. {_WAY_OUT}"
+            )
+        from export_brevitas.export import export_qonnx  # imports torch
+
+        return export_qonnx(source, args, **options)  # type: ignore[arg-type]
+
+
+FRONTEND = BrevitasFrontend()
