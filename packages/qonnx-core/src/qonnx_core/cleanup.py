@@ -26,6 +26,7 @@ def cleanup_passes(*, fold_quantizers: bool = False) -> tuple[Pass, ...]:
     return (
         InlineFunctions(),
         RemoveUnused(),
+        SortGraph(),  # names depend on the order before folding too
         InferShapes(),
         MakeBatchSymbolic(),
         FoldShapes(),
