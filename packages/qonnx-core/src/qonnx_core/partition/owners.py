@@ -161,7 +161,7 @@ def _split_host(flow: Dataflow, host: list[str]) -> tuple[list[str], list[str]]:
         source = upstream if upstream not in nodes else f"{upstream} (the host's too)"
         raise Unsupported(
             f"{node} ({flow.by_name[node].op_type}): it is ruled to the host but lies between hardware, after "
-            f"{source}; expected host nodes only before or after all hardware. Give it to a backend, or give everything before it "
-            "or everything after it to the host too."
+            f"{source}; expected host nodes only before or after all hardware. Give it to a backend, or give "
+            "everything before it or everything after it to the host too."
         )
     return [node for node in host if node in before], [node for node in host if node in after]
