@@ -199,7 +199,8 @@ def _harness(manifest: Manifest) -> str:
     )
 
 
-def _check_component(component: Component) -> None:
+def check_component(component: Component) -> None:
+    """Raise `InvalidInput` if a file is missing, a memory file is none, or there is no input or no output stream."""
     component.check_files()
     for path in component.data_paths:
         if path.suffix in _MEMORY_SUFFIXES:
@@ -237,7 +238,7 @@ class Simulator:
             ToolFailed: if the sources do not compile, or not in ``timeout`` seconds.
 
         """
-        _check_component(component)
+        check_component(component)
         verilator = find_verilator()
         compiler = _Compiler(find_compiler(), verilator, trace)
         harness = _harness(component.manifest)
@@ -267,8 +268,8 @@ class Simulator:
         """Return the integers of every output stream for frames of integers on every input stream.
 
         ``inputs`` is ``{stream prefix: (frames, *shape)}``. ``source_gap`` and ``sink_gap`` are the shares of
-        cycles, 0 to 0.99, in which sources have nothing and sinks are not ready; both follow from ``seed``. ``random_state`` starts
-        registers and memories at random values instead of 0. Ctrl-C works between stretches of about 0.2 s.
+        cycles, 0 to 0.99, in which sources have nothing and sinks are not ready; both follow from ``seed``.
+        ``random_state`` starts memories at random values instead of 0. Ctrl-C works between stretches of about 0.2 s.
 
         Raises:
             InvalidInput: for wrong names, shapes or values of inputs or options.
@@ -278,7 +279,7 @@ class Simulator:
 
         """
         frames = self._check_run(inputs, source_gap, sink_gap, vcd)
-        _check_component(self.component)
+        check_component(self.component)
         manifest = self.component.manifest
         packed = {stream.prefix: pack(stream, np.asarray(inputs[stream.prefix])) for stream in manifest.inputs}
         words = {s.prefix: np.zeros((frames * s.beats, s.words_per_beat), np.uint32) for s in manifest.outputs}
@@ -322,7 +323,7 @@ class Simulator:
             values = np.asarray(given)
             repeated[prefix] = np.resize(values, (frames, *values.shape[1:])) if values.size else values
         result = self.run(repeated)
-        assert result.initiation_interval_cycles is not None  # noqa: S101 - more than ten frames were sent
+        assert result.initiation_interval_cycles is not None
         return Timing(result.latency_cycles, result.initiation_interval_cycles)
 
     def _check_run(

@@ -48,6 +48,13 @@ class WireFormat:
     bipolar: bool
 
 
+def canonical_datatype(name: object) -> str:
+    """Return the one spelling of a data type's name (``UINT1`` is ``BINARY``)."""
+    from qonnx_core.ir.datatypes import DataType
+
+    return str(DataType.parse(str(name)))
+
+
 def wire_format(datatype: str) -> WireFormat:
     """Return how elements of a data type travel.
 
@@ -134,7 +141,8 @@ class StreamDescriptor(BaseModel):
                 f"elements_per_beat is {per_beat}; it has to divide the {elements} elements of a frame of shape {shape}"
             )
         try:
-            bits = wire_format(str(given.get("datatype"))).bits
+            given["datatype"] = canonical_datatype(given.get("datatype"))
+            bits = wire_format(given["datatype"]).bits
         except InvalidInput as error:
             raise ValueError(str(error)) from error
         for name, found, derived in (
