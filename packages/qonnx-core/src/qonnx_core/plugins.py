@@ -50,7 +50,7 @@ def load(kind: str, name: str) -> Any:
     entries = _entries(kind)
     if name not in entries:
         found = ", ".join(sorted(entries)) or "none"
-        raise InvalidInput(f"{kind}: no plug-in is called {name!r}; installed: {found}. Install the package that has it.")
+        raise InvalidInput(f"{kind}: no plug-in is called {name!r}; installed: {found}. Install its package.")
     return _load(entries[name])
 
 

@@ -87,12 +87,14 @@ class CompiledModel:
             return parts[0]
         if parts[0].ndim == 0 or parts[0].shape[0] != step:
             raise InvalidInput(
-                f"tensor {name}: has shape {parts[0].shape} for a batch of {step}, so the results of several batches cannot "
-                f"be joined; expected the batch on the first axis. Run {step} sample(s) at a time."
+                f"tensor {name}: has shape {parts[0].shape} for a batch of {step}, so the results of several batches "
+                f"cannot be joined; expected the batch on the first axis. Run {step} sample(s) at a time."
             )
         return np.concatenate(parts)
 
-    def _call(self, session: onnxruntime.InferenceSession, wanted: tuple[str, ...], arrays: dict[str, Array]) -> dict[str, Array]:
+    def _call(
+        self, session: onnxruntime.InferenceSession, wanted: tuple[str, ...], arrays: dict[str, Array]
+    ) -> dict[str, Array]:
         try:
             results = session.run(list(wanted), arrays)
         except RUNTIME_ERRORS as error:

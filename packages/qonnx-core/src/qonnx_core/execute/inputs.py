@@ -44,7 +44,7 @@ def check_inputs(expected: Sequence[ir.Value], given: Mapping[str, Array]) -> tu
     samples, step = next(iter(runs))
     if len(runs) > 1 or len(batches) < len(arrays) or step == 0 or samples % step or samples == 0:
         detail = ", ".join(f"{name} {samples} (the model takes {step})" for name, (samples, step) in batches.items())
-        raise InvalidInput(f"inputs: first axes are {detail}; expected the same multiple for all. Check the batch size.")
+        raise InvalidInput(f"inputs: first axes are {detail}; expected the same multiple for all. Check the batch.")
     return arrays, samples, step
 
 
@@ -66,7 +66,7 @@ def _converted(value: ir.Value, array: object) -> Array:
             f"Convert it with .astype(numpy.{wanted}) if rounding is meant."
         )
     raise InvalidInput(
-        f"input {value.name}: has element type {given.dtype}; expected {wanted}. Convert it with .astype(numpy.{wanted})."
+        f"input {value.name}: has element type {given.dtype}; expected {wanted}. Convert it with .astype."
     )
 
 

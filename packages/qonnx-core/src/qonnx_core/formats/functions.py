@@ -42,9 +42,7 @@ def op_function(op_class: type[QonnxOp], variants: Sequence[QonnxOp]) -> ir.Func
         output = builder.node("Identity", [output])[0]
     _name_values(builder.nodes, inputs, "v")
     output.name = op_class.output
-    graph = ir.Graph(
-        inputs, [output], nodes=builder.nodes, name=op_class.op_type, opset_imports={"": TARGET_OPSET}
-    )
+    graph = ir.Graph(inputs, [output], nodes=builder.nodes, name=op_class.op_type, opset_imports={"": TARGET_OPSET})
     attributes = [_attribute(field) for field in dataclasses.fields(op_class)]
     return ir.Function(op_class.domain, op_class.op_type, graph=graph, attributes=attributes)
 

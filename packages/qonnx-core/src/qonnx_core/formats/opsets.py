@@ -7,10 +7,12 @@ Source: the "Version" sections of the ONNX operator documentation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidModel, Unsupported
 
@@ -31,7 +33,8 @@ def raise_opset(model: ir.Model) -> None:
         Unsupported: the opset is older than 7, or a node has no form in the newer opset.
     """
     newest = onnx.defs.onnx_opset_version()
-    for part in (model.graph, *model.functions.values()):
+    parts: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for part in parts:
         version = part.opset_imports.get("")
         if version is None or version == TARGET_OPSET:
             continue
@@ -86,7 +89,7 @@ class _Site:
         value = self.take(name)
         return None if value is None else [int(number) for number in value] if isinstance(value, Sequence) else None
 
-    def constant(self, array: np.ndarray) -> ir.Value:  # type: ignore[type-arg]
+    def constant(self, array: NDArray[Any]) -> ir.Value:
         """Return a constant of the graph in front of the node."""
         made = ir.node("Constant", [], {"value": ir.tensor(array)})
         self.graph.insert_before(self.node, made)
@@ -124,8 +127,8 @@ def _raise_node(node: ir.Node, version: int) -> None:
     since = _NO_WAY.get(node.op_type)
     if since is not None and version < since:
         raise Unsupported(
-            f"{node.name or node.outputs[0].name} ({node.op_type}): is of opset {version}, and its meaning changed with "
-            f"opset {since}; expected {since} or newer. Export the model again with opset {TARGET_OPSET}."
+            f"{node.name or node.outputs[0].name} ({node.op_type}): is of opset {version}, and its meaning changed "
+            f"with opset {since}; expected {since} or newer. Export the model again with opset {TARGET_OPSET}."
         )
     for op_types, until, adapt in _ADAPTERS:
         if node.op_type in op_types and version < until:
@@ -223,8 +226,8 @@ def _resize(site: _Site, version: int) -> None:
         scale_value = site.node.inputs[1]
     site.set_inputs([site.node.inputs[0], None, scale_value])
     site.node.op_type = "Resize"
-    site.node.attributes["coordinate_transformation_mode"] = ir.AttrString("coordinate_transformation_mode", "asymmetric")
-    site.node.attributes["nearest_mode"] = ir.AttrString("nearest_mode", "floor")
+    for name, value in (("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")):
+        site.node.attributes[name] = ir.AttrString(name, value)
 
 
 def _scatter(site: _Site, version: int) -> None:

@@ -18,8 +18,9 @@ from qonnx_core.ir.verify import verify
 def load(path: str | os.PathLike[str]) -> ir.Model:
     """Return the model in this ONNX file, brought to the form that everything here reads.
 
-    Old domain names become ``qonnx.custom_op.general``, the opset becomes 21 or stays newer, attributes of our operators
-    are written out, and inputs that have an initializer become parameters. Large tensors stay on disk until they are used.
+    Old domain names become ``qonnx.custom_op.general``, the opset becomes 21 or stays newer, attributes of our
+    operators are written out, and inputs that have an initializer become parameters. External tensors stay on disk
+    until they are used.
 
     Raises:
         InvalidInput: there is no such file.
@@ -68,9 +69,9 @@ def _read_proto(file: Path) -> onnx.ModelProto:
     try:
         proto.ParseFromString(content)
     except google.protobuf.message.DecodeError as error:
-        raise InvalidModel(f"{file}: is no ONNX file; expected a serialised ONNX model. Check what wrote it.") from error
+        raise InvalidModel(f"{file}: is no ONNX file; expected a serialised model. Check what wrote it.") from error
     if not proto.HasField("graph") or not proto.opset_import:
-        raise InvalidModel(f"{file}: holds no ONNX model; expected one with a graph and opset imports. Export it again.")
+        raise InvalidModel(f"{file}: holds no ONNX model; expected a graph and opset imports. Export it again.")
     return proto
 
 

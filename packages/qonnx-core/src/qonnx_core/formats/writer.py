@@ -34,7 +34,7 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, with_functions: bool 
             _write(written, target, Path(scratch))
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise InvalidInput(
-            f"{target}: cannot be written ({error.strerror}); expected an existing folder that allows it. Create it first."
+            f"{target}: cannot be written ({error.strerror}); expected an existing, writable folder. Create it first."
         ) from error
 
 

@@ -19,7 +19,8 @@ _FIXED = re.compile(r"FIXED<\s*([0-9]+)\s*,\s*(-?[0-9]+)\s*>?")
 _SCALED = re.compile(r"SCALEDINT<\s*([0-9]+)\s*>?")
 _FLOAT = re.compile(r"FLOAT<\s*([0-9]+)\s*,\s*([0-9]+)\s*(?:,\s*(-?[0-9]+)\s*)?>?")
 _KNOWN = (
-    "BINARY, BIPOLAR, TERNARY, INT<n>, UINT<n>, FIXED<bits,integer bits>, SCALEDINT<n>, FLOAT<e,m,bias>, FLOAT16, FLOAT32"
+    "BINARY, BIPOLAR, TERNARY, INT<n>, UINT<n>, FIXED<bits,integer bits>, SCALEDINT<n>, FLOAT<e,m,bias>, FLOAT16, "
+    "FLOAT32"
 )
 _MAX_BITS = 4096
 
@@ -79,32 +80,23 @@ class DataType:
         if name in plain:
             return plain[name]
         if match := _INTEGER.fullmatch(name):
-            return DataType._checked(name, int(match[2]), DataType.uint if match[1] else DataType.int)
+            bits = _checked_bits(name, match[2])
+            return DataType.unsigned(bits) if match[1] else DataType.integer(bits)
         if match := _FIXED.fullmatch(name):
-            bits, integer_bits = int(match[1]), int(match[2])
-            return DataType._checked(name, bits, lambda width: DataType.fixed(width, integer_bits))
+            return DataType.fixed(_checked_bits(name, match[1]), int(match[2]))
         if match := _SCALED.fullmatch(name):
-            return DataType._checked(name, int(match[1]), DataType.scaled_int)
+            return DataType.scaled_int(_checked_bits(name, match[1]))
         if match := _FLOAT.fullmatch(name):
-            return DataType.float(int(match[1]), int(match[2]), None if match[3] is None else int(match[3]))
+            return DataType.minifloat(int(match[1]), int(match[2]), None if match[3] is None else int(match[3]))
         raise InvalidInput(f"data type: found {text!r}; expected one of {_KNOWN}. Check the spelling.")
 
     @staticmethod
-    def _checked(name: str, bits: int, make: object) -> DataType:
-        if not 1 <= bits <= _MAX_BITS:
-            raise InvalidInput(f"data type {name}: {bits} bits; expected 1 to {_MAX_BITS}. Check the number.")
-        assert callable(make)
-        made = make(bits)
-        assert isinstance(made, DataType)
-        return made
-
-    @staticmethod
-    def int(bits: int) -> DataType:
+    def integer(bits: int) -> DataType:
         """Return the signed integer type of this width."""
         return DataType(Kind.INT, bits)
 
     @staticmethod
-    def uint(bits: int) -> DataType:
+    def unsigned(bits: int) -> DataType:
         """Return the unsigned integer type of this width; one bit is ``BINARY``."""
         return DataType.BINARY if bits == 1 else DataType(Kind.UINT, bits)
 
@@ -119,14 +111,14 @@ class DataType:
         return DataType(Kind.SCALEDINT, bits)
 
     @staticmethod
-    def float(exponent_bits: int, mantissa_bits: int, bias: int | None = None) -> DataType:
+    def minifloat(exponent_bits: int, mantissa_bits: int, bias: int | None = None) -> DataType:
         """Return the minifloat type; a bias that is not given is ``2^(e-1) - 1``, and 0 is a bias like any other."""
         if exponent_bits < 1 or exponent_bits > 11 or mantissa_bits > 52:
             raise InvalidInput(
-                f"data type FLOAT<{exponent_bits},{mantissa_bits}>: expected 1 to 11 exponent and 0 to 52 mantissa bits."
-                " Use FLOAT32 for anything wider."
+                f"data type FLOAT<{exponent_bits},{mantissa_bits}>: expected 1 to 11 exponent and up to 52 mantissa "
+                "bits. Use FLOAT32 for anything wider."
             )
-        filled = 2 ** (exponent_bits - 1) - 1 if bias is None else bias
+        filled = (1 << (exponent_bits - 1)) - 1 if bias is None else bias
         return DataType(
             Kind.ARBITRARY_FLOAT, 1 + exponent_bits + mantissa_bits,
             exponent_bits=exponent_bits, mantissa_bits=mantissa_bits, exponent_bias=filled,
@@ -145,7 +137,7 @@ class DataType:
             case Kind.ARBITRARY_FLOAT:
                 return f"FLOAT<{self.exponent_bits},{self.mantissa_bits},{self.exponent_bias}>"
             case _:
-                return self.kind.value
+                return str(self.kind.value)
 
     def __str__(self) -> str:
         return self.name
@@ -177,9 +169,9 @@ class DataType:
             case Kind.BIPOLAR | Kind.TERNARY:
                 return -1
             case Kind.INT:
-                return -(2 ** (self.bits - 1))
+                return -(1 << (self.bits - 1))
             case Kind.FIXED:
-                return Fraction(-(2 ** (self.bits - 1))) / Fraction(2) ** self.fraction_bits
+                return Fraction(-(1 << (self.bits - 1))) / Fraction(2) ** self.fraction_bits
             case _:
                 return -self.max
 
@@ -190,14 +182,14 @@ class DataType:
             case Kind.BINARY | Kind.BIPOLAR | Kind.TERNARY:
                 return 1
             case Kind.UINT:
-                return 2**self.bits - 1
+                return (1 << self.bits) - 1
             case Kind.INT:
-                return 2 ** (self.bits - 1) - 1
+                return (1 << (self.bits - 1)) - 1
             case Kind.FIXED:
-                return Fraction(2 ** (self.bits - 1) - 1) / Fraction(2) ** self.fraction_bits
+                return Fraction((1 << (self.bits - 1)) - 1) / Fraction(2) ** self.fraction_bits
             case Kind.ARBITRARY_FLOAT:
-                top = 2**self.exponent_bits - 1 - self.exponent_bias
-                return (2 - Fraction(1, 2**self.mantissa_bits)) * Fraction(2) ** top
+                top = (1 << self.exponent_bits) - 1 - self.exponent_bias
+                return (2 - Fraction(1, 1 << self.mantissa_bits)) * Fraction(2) ** top
             case Kind.FLOAT16:
                 return Fraction(float(np.finfo(np.float16).max))
             case Kind.FLOAT32:
@@ -240,7 +232,7 @@ class DataType:
 
     @staticmethod
     def smallest_for_range(low: int, high: int) -> DataType:
-        """Return the narrowest integer type that holds ``low`` to ``high``: ``BINARY``, else ``UINT<n>``, else ``INT<n>``.
+        """Return the narrowest integer type that holds ``low`` to ``high``: ``BINARY``, ``UINT<n>`` or ``INT<n>``.
 
         Raises:
             InvalidInput: the bounds are not whole numbers or in the wrong order.
@@ -248,9 +240,16 @@ class DataType:
         if int(low) != low or int(high) != high or low > high:
             raise InvalidInput(f"range {low} to {high}: expected two whole numbers in rising order.")
         if low >= 0:
-            return DataType.uint(max(1, int(high).bit_length()))
+            return DataType.unsigned(max(1, int(high).bit_length()))
         needed = max((-int(low) - 1).bit_length(), int(high).bit_length() if high > 0 else 0) + 1
-        return DataType.int(needed)
+        return DataType.integer(needed)
+
+
+def _checked_bits(name: str, digits: str) -> int:
+    """Return the number of bits, which has to be possible."""
+    if len(digits) > len(str(_MAX_BITS)) or not 1 <= int(digits) <= _MAX_BITS:
+        raise InvalidInput(f"data type {name}: {digits} bits; expected 1 to {_MAX_BITS}. Check the number.")
+    return int(digits)
 
 
 DataType.BIPOLAR = DataType(Kind.BIPOLAR, 1)

@@ -39,19 +39,13 @@ def _check_graph(graph: ir.Graph, outer: set[ir.Value], model: ir.Model, raw: bo
         if value.const_value is None:
             yield f"initializer {value.name}: has no data; expected a tensor. Export the model again"
     every = defined | {output for node in graph for output in node.outputs}
-    node_names: set[str] = set()
     for node in graph:
         label = f"{node.name or 'node'} ({node.op_type})"
-        if node.name and node.name in node_names and not raw:
-            yield f"{label}: has the name of another node; expected a name of its own. Run cleanup_model"
-        node_names.add(node.name or "")
-        for index, value in enumerate(node.inputs):
-            if value is None:
-                continue
-            if value not in every:
-                yield f"{label}: input {index} reads {value.name!r}, which nothing produces; expected an existing tensor"
-            elif value not in defined and not raw:
-                yield f"{label}: input {index} reads {value.name!r} before it is produced; expected topological order"
+        for index, read in enumerate(node.inputs):
+            if read is not None and read not in every:
+                yield f"{label}: input {index} reads {read.name!r}, which nothing produces; expected an existing tensor"
+            elif read is not None and read not in defined and not raw:
+                yield f"{label}: input {index} reads {read.name!r} before it is produced; expected topological order"
         for value in node.outputs:
             if value.name:
                 yield from _check_name(value, names, f"output of {label}")

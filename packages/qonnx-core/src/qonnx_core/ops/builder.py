@@ -96,7 +96,11 @@ class Builder(ABC):
     def cast(self, operand: Operand, dtype: ir.DataType) -> Operand:
         """Return the operand in this element type; a known number beyond its range becomes the largest there is."""
         if isinstance(operand, ir.Value):
-            return operand if operand.dtype == dtype else self.typed(self.node("Cast", [operand], {"to": int(dtype)})[0], dtype)
+            return (
+                operand
+                if operand.dtype == dtype
+                else self.typed(self.node("Cast", [operand], {"to": int(dtype)})[0], dtype)
+            )
         array = np.asarray(operand)
         return _saturated(array, dtype.numpy())
 
@@ -183,7 +187,7 @@ class GraphBuilder(Builder):
         result = super().__call__(op_type, *inputs, **attributes)
         first = next((x for x in inputs if isinstance(x, ir.Value)), None)
         if isinstance(result, ir.Value) and first is not None and op_type in _ELEMENTWISE:
-            result.dtype = first.dtype
+            result.type = first.type
             result.shape = _broadcast(inputs)
         return result
 

@@ -105,7 +105,9 @@ class MultiThreshold(QonnxOp):
         columns = op.node("Transpose", [op.cast(thresholds, _DOUBLE)], {"perm": [1, 0]})[0]  # (T, C)
         if not self.channels_last:
             columns = op.node("Unsqueeze", [columns, np.asarray([2], dtype=np.int64)])[0]
-        zeros = op.node("Mul", [op.node("Cast", [op.node("IsNaN", [data])[0]], {"to": int(_DOUBLE)})[0], np.float64(0)])[0]
+        zeros = op.node(
+            "Mul", [op.node("Cast", [op.node("IsNaN", [data])[0]], {"to": int(_DOUBLE)})[0], np.float64(0)]
+        )[0]
         levels = op.node("Shape", [columns], {"start": 0, "end": 1})[0]
         levels = op.node("Squeeze", [levels])[0]
         count = op.node("Loop", [levels, np.asarray(True), zeros], {"body": _loop_body(data, columns)})[0]

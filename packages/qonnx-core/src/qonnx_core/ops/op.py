@@ -109,7 +109,9 @@ class QonnxOp(ABC):
         stored: dict[str, int | float | str] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            stored[field.name] = int(value) if isinstance(value, bool) else str(value) if isinstance(value, str) else value
+            stored[field.name] = (
+                int(value) if isinstance(value, bool) else str(value) if isinstance(value, str) else value
+            )
         return stored
 
     def variant(self) -> tuple[tuple[str, str], ...]:
@@ -120,7 +122,7 @@ class QonnxOp(ABC):
         """Return a new node of this operator with all attributes written out."""
         made = ir.node(self.op_type, inputs, self.attributes(), domain=self.domain, name=name)
         made.outputs[0].name = output
-        made.outputs[0].dtype = inputs[0].dtype
+        made.outputs[0].type = inputs[0].type
         return made
 
     def expand(self, op: Builder, inputs: Sequence[Operand]) -> Operand:

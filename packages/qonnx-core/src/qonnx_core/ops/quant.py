@@ -49,7 +49,7 @@ class Quant(QonnxOp):
         return op("Mul", op("Sub", y, zeropt), scale)
 
     def datatype(self, *inputs: Array | None) -> DataType | None:
-        """Return ``INT<n>``, ``UINT<n>``, ``BIPOLAR`` or ``BINARY`` at scale 1, ``SCALEDINT<n>`` at others, else None."""
+        """Return an integer type at scale 1, ``SCALEDINT<n>`` at other scales, None where the constants do not say."""
         _, scale, zeropt, bitwidth = inputs
         if scale is None or zeropt is None or bitwidth is None or bitwidth.size != 1 or np.any(zeropt != 0):
             return None
@@ -59,8 +59,8 @@ class Quant(QonnxOp):
         if not np.all(scale == 1):
             return DataType.scaled_int(int(bits))
         if not self.signed:
-            return DataType.uint(int(bits))
-        return DataType.BIPOLAR if bits == 1 else DataType.int(int(bits))
+            return DataType.unsigned(int(bits))
+        return DataType.BIPOLAR if bits == 1 else DataType.integer(int(bits))
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,10 @@ def bounds(op: Builder, signed: Operand, narrow: Operand, bitwidth: Operand) -> 
 
 def clip(op: Builder, x: Operand, low: Operand, high: Operand) -> Operand:
     """Return ``max(min(x, high), low)``; NaN stays NaN."""
-    if is_known(low, high) and np.asarray(low).ndim == np.asarray(high).ndim == 0 and bool(np.less_equal(low, high)):
-        return op("Clip", x, low, high)
+    if not isinstance(low, ir.Value) and not isinstance(high, ir.Value):
+        bottom, top = np.asarray(low), np.asarray(high)
+        if bottom.ndim == top.ndim == 0 and bottom <= top:
+            return op("Clip", x, bottom, top)
     return op("Max", op("Min", x, high), low)
 
 

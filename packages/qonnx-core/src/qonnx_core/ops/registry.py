@@ -42,8 +42,8 @@ class OpRegistry:
         other = versions.get(op.since_version)
         if other is not None and other is not op:
             raise QonnxError(
-                f"{op.domain}::{op.op_type} version {op.since_version}: defined by both {_origin(other)} and {_origin(op)};"
-                " expected one definition. Uninstall one of the two."
+                f"{op.domain}::{op.op_type} version {op.since_version}: defined by both {_origin(other)} and "
+                f"{_origin(op)}; expected one definition. Uninstall one of the two."
             )
         versions[op.since_version] = op
 
@@ -86,7 +86,8 @@ def default_registry() -> OpRegistry:
 def op_of(node: ir.Node, opset_imports: dict[str, int] | None = None) -> QonnxOp | None:
     """Return the operator that a node calls, with its attributes, or None for nodes that are not ours.
 
-    ``opset_imports`` is that of the model; without it the graph of the node is asked.
+    ``opset_imports`` is that of the model. Without it the graph of the node is asked, which is enough except for nodes
+    inside If and Loop.
 
     Raises:
         InvalidModel: the node breaks its operator's format.
@@ -101,7 +102,7 @@ def op_class_of(node: ir.Node, opset_imports: dict[str, int] | None = None) -> t
         return None
     registry = default_registry()
     if opset_imports is None:
-        opset_imports = _imports_of(node)
+        opset_imports = {} if node.graph is None else dict(node.graph.opset_imports)
     imported = opset_imports.get(node.domain, opset_imports.get(DOMAIN_ALIASES.get(node.domain, node.domain)))
     found = registry.find(node.domain, node.op_type, imported)
     if found is None and DOMAIN_ALIASES.get(node.domain, node.domain) in registry.domains and node.domain != "finn":
@@ -111,12 +112,3 @@ def op_class_of(node: ir.Node, opset_imports: dict[str, int] | None = None) -> t
             f"{imported or 1}; expected one of {', '.join(known)}. Install the plug-in that defines it."
         )
     return found
-
-
-def _imports_of(node: ir.Node) -> dict[str, int]:
-    graph = node.graph
-    while isinstance(graph, ir.Graph):
-        if DOMAIN in graph.opset_imports or graph.parent_node is None:
-            return graph.opset_imports
-        graph = graph.parent_node.graph
-    return {} if graph is None else dict(graph.opset_imports)

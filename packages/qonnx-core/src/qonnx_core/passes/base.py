@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from qonnx_core.ir.annotations import merge_annotations
 
@@ -58,8 +59,28 @@ def graphs_of(model: ir.Model) -> Iterator[ir.Graph]:
     yield from model.graphs()
 
 
-def remove_node(node: ir.Node) -> None:
-    """Take a node whose outputs nobody reads out of its graph."""
-    graph = node.graph
-    assert graph is not None
-    graph.remove(node, safe=True)
+def has_graphs(node: ir.Node) -> bool:
+    """Return whether the node holds graphs of its own, as If and Loop do."""
+    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    return any(attribute.type in kinds for attribute in node.attributes.values())
+
+
+def is_standard(node: ir.Node) -> bool:
+    """Return whether the node is of the standard ONNX domain."""
+    return node.domain in ("", "ai.onnx")
+
+
+def new_initializer(graph: ir.Graph, stem: str, tensor: ir.TensorProtocol) -> ir.Value:
+    """Return a new initializer with a name that starts with ``stem`` and is free among the initializers."""
+    name, number = stem, 0
+    while name in graph.initializers:
+        number += 1
+        name = f"{stem}_{number}"
+    value = ir.val(name, const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def new_constant(graph: ir.Graph, stem: str, array: NDArray[Any]) -> ir.Value:
+    """Return a new initializer that holds the array."""
+    return new_initializer(graph, stem, ir.tensor(array))

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.registry import op_class_of
+from qonnx_core.passes.base import has_graphs
 
 _Rule = Callable[[ir.Node, Sequence[bool]], bool]
 
@@ -22,7 +23,7 @@ def first_mixing_node(model: ir.Model) -> ir.Node | ir.Value | None:
     batched: set[ir.Value] = set(model.graph.inputs)
     for node in model.graph:
         flags = [value is not None and value in batched for value in node.inputs]
-        if _has_graphs(node):
+        if has_graphs(node):
             return node
         if not any(flags):
             continue
@@ -33,10 +34,6 @@ def first_mixing_node(model: ir.Model) -> ir.Node | ir.Value | None:
         if value not in batched and not value.is_initializer():
             return value
     return None
-
-
-def _has_graphs(node: ir.Node) -> bool:
-    return any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values())
 
 
 def _treats_samples_alike(node: ir.Node, flags: Sequence[bool], model: ir.Model) -> bool:
@@ -89,7 +86,7 @@ def _matmul(node: ir.Node, flags: Sequence[bool]) -> bool:
 
 
 def _gemm(node: ir.Node, flags: Sequence[bool]) -> bool:
-    if not flags[0] or any(flags[1:]) or node.attributes.get_int("transA", 0):
+    if not flags[0] or any(flags[1:]) or node.attributes.get_int("transA", 0) != 0:
         return False
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is None:
@@ -138,7 +135,7 @@ def _flatten(node: ir.Node, flags: Sequence[bool]) -> bool:
 
 
 def _reshape(node: ir.Node, flags: Sequence[bool]) -> bool:
-    """The target keeps the first axis (0), or leaves it over (-1) where a sample fills all the others."""
+    """Return whether the target keeps the first axis (0), or leaves it over (-1) and a sample fills the others."""
     data, target = node.inputs
     array = constant_array(target)
     if array is None or array.size == 0 or data is None or data.shape is None or not _only_first(node, flags):
@@ -181,13 +178,14 @@ def _batch_norm(node: ir.Node, flags: Sequence[bool]) -> bool:
 _ELEMENTWISE = (
     "Abs", "Add", "And", "Cast", "Ceil", "Celu", "Clip", "Cos", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp", "Floor",
     "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Less",
-    "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Reciprocal", "Relu",
-    "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Tanh", "ThresholdedRelu",
+    "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Reciprocal",
+    "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Tanh",
+    "ThresholdedRelu",
     "Where", "Xor",
 )  # fmt: skip
 _FIRST_ONLY = (
-    "AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool", "GlobalMaxPool", "InstanceNormalization",
-    "LRN", "MaxPool", "SpaceToDepth",
+    "AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool", "GlobalMaxPool",
+    "InstanceNormalization", "LRN", "MaxPool", "SpaceToDepth",
 )  # fmt: skip
 _REDUCE = tuple(
     f"Reduce{name}" for name in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")

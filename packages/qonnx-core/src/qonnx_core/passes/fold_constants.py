@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidModel
 from qonnx_core.execute.lower import lower
@@ -15,6 +17,7 @@ from qonnx_core.execute.session import RUNTIME_ERRORS, open_session
 from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.constants import constant_tensor, static_shape
 from qonnx_core.ops.registry import op_class_of
+from qonnx_core.passes.base import has_graphs
 from qonnx_core.passes.remove_unused import RemoveUnused
 
 _RANDOM = frozenset(
@@ -62,7 +65,7 @@ class FoldConstants:
         return nodes
 
     def _is_foldable(self, node: ir.Node, model: ir.Model) -> bool:
-        if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()):
+        if has_graphs(node):
             return False
         if node.domain not in ("", "ai.onnx"):
             return self.quantizers and op_class_of(node, model.opset_imports) is not None
@@ -120,16 +123,15 @@ def _frontier(nodes: Iterable[ir.Node]) -> list[ir.Value]:
     ]
 
 
-def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[ir.Value, np.ndarray]:  # type: ignore[type-arg]
+def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[ir.Value, NDArray[Any]]:
     """Return the values that these nodes give to the rest of the graph, all computed in one run."""
     copies: dict[ir.Value, ir.Value] = {}
     initializers: list[ir.Value] = []
     twins = []
     for node in nodes:
         inputs = [None if value is None else _twin(value, copies, initializers) for value in node.inputs]
-        twin = ir.Node(
-            node.domain, node.op_type, inputs, list(node.attributes.values()), num_outputs=len(node.outputs), name=node.name
-        )
+        attributes, count = list(node.attributes.values()), len(node.outputs)
+        twin = ir.Node(node.domain, node.op_type, inputs, attributes, num_outputs=count, name=node.name)
         for old, new in zip(node.outputs, twin.outputs, strict=True):
             new.name, new.type, new.shape = old.name, old.type, old.shape
             copies[old] = new
@@ -159,11 +161,9 @@ def _twin(value: ir.Value, copies: dict[ir.Value, ir.Value], initializers: list[
     return copies[value]
 
 
-def _store(model: ir.Model, nodes: list[ir.Node], results: dict[ir.Value, np.ndarray]) -> None:  # type: ignore[type-arg]
+def _store(model: ir.Model, nodes: list[ir.Node], results: dict[ir.Value, NDArray[Any]]) -> None:
     for old, array in results.items():
-        new = _initializer(model.graph, old, ir.tensor(np.ascontiguousarray(array) if np.ndim(array) else np.asarray(array)))
+        new = _initializer(model.graph, old, ir.tensor(np.asarray(array)))
         _swap(model.graph, old, new)
     for node in reversed(nodes):
         model.graph.remove(node, safe=True)
-
-

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.passes.base import new_constant
 from qonnx_core.passes.remove_unused import RemoveUnused
 
 _Dim = int | str  # a number, or the name of a symbolic dimension
@@ -176,23 +177,15 @@ def _make_constant(graph: ir.Graph, value: ir.Value, vector: _Vector) -> int:
     if not value.uses() or value.is_graph_output():
         return 0
     shape = () if vector.rank == 0 else (len(vector.dims),)
-    value.replace_all_uses_with(_new_constant(graph, value.name or "shape", np.asarray(vector.dims, np.int64).reshape(shape)))
+    array = np.asarray(vector.dims, dtype=np.int64).reshape(shape)
+    value.replace_all_uses_with(new_constant(graph, f"{value.name}/known", array))
     return 1
-
-
-def _new_constant(graph: ir.Graph, stem: str, array: np.ndarray) -> ir.Value:  # type: ignore[type-arg]
-    name = f"{stem}/known"
-    while name in graph.initializers:
-        name += "_"
-    made = ir.val(name, const_value=ir.tensor(array))
-    graph.register_initializer(made)
-    return made
 
 
 def _fold_target(graph: ir.Graph, node: ir.Node, known: Mapping[ir.Value, _Vector]) -> int:
     data, target = node.inputs[0], node.inputs[1]
     vector = None if target is None else known.get(target)
-    if vector is None or data is None or data.shape is None or node.attributes.get_int("allowzero", 0):
+    if vector is None or data is None or data.shape is None or node.attributes.get_int("allowzero", 0) != 0:
         return 0
     dims: list[int] = []
     for axis, dim in enumerate(vector.dims):
@@ -205,5 +198,5 @@ def _fold_target(graph: ir.Graph, node: ir.Node, known: Mapping[ir.Value, _Vecto
     if dims.count(-1) > 1:
         return 0
     assert target is not None
-    node.replace_input_with(1, _new_constant(graph, target.name or "shape", np.asarray(dims, np.int64)))
+    node.replace_input_with(1, new_constant(graph, f"{target.name}/known", np.asarray(dims, dtype=np.int64)))
     return 1

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.registry import op_class_of
-from qonnx_core.passes.base import can_replace, replace_value
+from qonnx_core.passes.base import can_replace, new_constant, replace_value
 from qonnx_core.passes.remove_unused import RemoveUnused
 
 
@@ -62,18 +65,16 @@ def _fold(model: ir.Model, graph: ir.Graph, transpose: ir.Node) -> bool:
     return True
 
 
-def _is_whole(op_class: type[QonnxOp], arrays: list[np.ndarray | None]) -> bool:  # type: ignore[type-arg]
+def _is_whole(op_class: type[QonnxOp], arrays: list[NDArray[Any] | None]) -> bool:
     """Return whether the quantized tensor has the shape of the weight: no parameter widens it."""
     shapes = [array.shape for array in arrays if array is not None]
     return np.broadcast_shapes(*shapes) == shapes[0]
 
 
-def _transposed(graph: ir.Graph, value: ir.Value, array: np.ndarray, rank: int, permutation: tuple[int, ...]) -> ir.Value:  # type: ignore[type-arg]
+def _transposed(
+    graph: ir.Graph, value: ir.Value, array: NDArray[Any], rank: int, permutation: Sequence[int]
+) -> ir.Value:
     wide = array.reshape((1,) * (rank - array.ndim) + array.shape)
-    name = f"{value.name}/transposed"
-    while name in graph.initializers:
-        name += "_"
-    made = ir.val(name, const_value=ir.tensor(np.ascontiguousarray(wide.transpose(permutation))))
+    made = new_constant(graph, f"{value.name}/transposed", np.ascontiguousarray(wide.transpose(permutation)))
     merge_annotations(value, made)
-    graph.register_initializer(made)
     return made

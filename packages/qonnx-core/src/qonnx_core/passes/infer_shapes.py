@@ -67,7 +67,7 @@ def _skeleton(model: ir.Model) -> onnx.ModelProto:
             info.type.tensor_type.elem_type = int(tensor.dtype)
             info.type.tensor_type.shape.SetInParent()
             for dim in tensor.shape:
-                info.type.tensor_type.shape.dim.add(dim_value=int(dim))
+                info.type.tensor_type.shape.dim.add(dim_value=int(str(dim)))
     for node in model.graph:
         ir.serde.serialize_node_into(graph.node.add(), node)
         if _is_opaque(node, model):

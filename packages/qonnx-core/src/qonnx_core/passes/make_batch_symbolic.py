@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.passes.base import new_constant
 from qonnx_core.passes.batch_rules import first_mixing_node
 from qonnx_core.passes.fold_shapes import FoldShapes
 from qonnx_core.passes.infer_shapes import InferShapes
@@ -64,10 +65,12 @@ def _open_targets(model: ir.Model) -> int:
     """Let Reshape keep the batch where its target says 1 in front: ``[1, 784]`` becomes ``[0, 784]``."""
     opened = 0
     for node in model.graph:
-        if node.op_type != "Reshape" or node.domain != "" or node.attributes.get_int("allowzero", 0):
+        if node.op_type != "Reshape" or node.domain != "":
             continue
         data, target = node.inputs[0], node.inputs[1]
         array = constant_array(target)
+        if node.attributes.get_int("allowzero", 0) != 0:
+            continue
         if array is None or data is None or data.shape is None or array.size == 0 or int(array[0]) != 1:
             continue
         if len(data.shape) == 0 or isinstance(data.shape[0], int) or data.shape[0] != BATCH:
@@ -78,11 +81,7 @@ def _open_targets(model: ir.Model) -> int:
         if -1 not in sizes and (len(numbers) != len(rest) or 0 in sizes or math.prod(numbers) != math.prod(sizes)):
             continue
         assert target is not None
-        name = f"{target.name}/any_batch_{opened}"
-        while name in model.graph.initializers:
-            name += "_"
-        made = ir.val(name, const_value=ir.tensor(np.concatenate([[0], array[1:]]).astype(np.int64)))
-        model.graph.register_initializer(made)
-        node.replace_input_with(1, made)
+        any_batch = np.concatenate([[0], array[1:]]).astype(np.int64)
+        node.replace_input_with(1, new_constant(model.graph, f"{target.name}/any_batch", any_batch))
         opened += 1
     return opened

@@ -10,9 +10,10 @@ import onnx_ir as ir
 
 @dataclass(frozen=True)
 class NameEverything:
-    """Name nodes ``OpType_k`` and tensors ``<node>_out<i>``, ``<node>_param<k>``, ``global_in[_i]``, ``global_out[_i]``.
+    """Name nodes ``OpType_k``, and tensors ``<node>_out<i>``, ``<node>_param<k>``, ``global_in``, ``global_out``.
 
-    Numbers follow the order of the nodes. Graphs inside nodes are named along, so no inner name hides an outer one.
+    Further inputs and outputs of the graph are ``global_in_1`` and so on. Numbers follow the order of the nodes. Graphs
+    inside nodes are named along, so no inner name hides an outer one.
     """
 
     name: str = "name_everything"

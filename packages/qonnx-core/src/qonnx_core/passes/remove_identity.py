@@ -82,4 +82,5 @@ def _keeps(data: ir.Value, constant: ir.Value, result: ir.Value) -> bool:
         return True
     if data.shape is not None and array.ndim <= len(data.shape) and array.size == 1:
         return True
-    return data.shape is not None and result.shape is not None and data.shape == result.shape and not data.shape.has_unknown_dim()
+    known = data.shape is not None and result.shape is not None and not data.shape.has_unknown_dim()
+    return known and data.shape == result.shape

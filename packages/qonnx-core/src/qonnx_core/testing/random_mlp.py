@@ -85,7 +85,7 @@ class _Builder:
 
 
 def random_mlp(seed: int, shape: MlpShape | None = None) -> ir.Model:
-    """Return a QONNX perceptron as clean-up leaves it, from ``global_in`` to ``global_out``; ``seed`` fixes all of it."""
+    """Return a QONNX perceptron as clean-up leaves it, from ``global_in`` to ``global_out``, fixed by ``seed``."""
     shape = shape or MlpShape()
     builder = _Builder(shape, np.random.default_rng(seed))
     generator = builder.generator
