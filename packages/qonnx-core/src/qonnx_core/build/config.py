@@ -1,0 +1,65 @@
+"""What a build is asked to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from qonnx_core.errors import InvalidInput
+
+MIXED = "mixed"
+FAMILIES = ("xc7", "ecp5")
+
+
+class BuildConfig(BaseModel):
+    """One run from a model to verified hardware; every field is an option of ``qonnx build``.
+
+    ``samples`` limits how many samples of the data are used; without data it is the size of the seeded sample.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Path
+    output: Path
+    backend: str = "finn"
+    rules: Path | None = None
+    data: Path | None = None
+    input_types: dict[str, str] = Field(default_factory=dict)
+    folding: Path | None = None
+    target_fps: float | None = None
+    target_cycles: int | None = None
+    part: str = "xc7z020"
+    clock_ns: float = Field(default=10.0, gt=0)
+    synthesize: tuple[str, ...] = ()
+    label_select: bool = False
+    samples: int | None = Field(default=None, ge=1)
+    seed: int = 0
+    steps: tuple[str, ...] = ()
+
+    @field_validator("synthesize")
+    @classmethod
+    def _known_families(cls, families: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [family for family in families if family not in FAMILIES]:
+            raise ValueError(f"synthesis target {', '.join(unknown)} is unknown; expected {' or '.join(FAMILIES)}")
+        return families
+
+    @model_validator(mode="after")
+    def _one_folding(self) -> BuildConfig:
+        given = [name for name in ("folding", "target_fps", "target_cycles") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are given; expected at most one of them")
+        return self
+
+    def backend_options(self) -> dict[str, object]:
+        """Return what is passed to a backend's ``plan``."""
+        options = {"folding": self.folding, "target_fps": self.target_fps, "target_cycles": self.target_cycles}
+        return {name: value for name, value in options.items() if value is not None}
+
+
+def require_file(path: Path, what: str) -> Path:
+    """Return the path if a file is there, else raise `InvalidInput` that names it."""
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise InvalidInput(f"{path}: found {found}; expected {what}. Check the path.")
+    return path

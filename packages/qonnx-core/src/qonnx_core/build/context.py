@@ -1,0 +1,266 @@
+"""What the steps of a build share: the configuration, the results so far, and everything that is derived from them.
+
+Nothing here is kept between runs but files: models, samples and components are read from the steps' directories, and
+partitions, integer forms and designs are derived again from the cleaned model when a step that runs needs them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qonnx_core.build.config import MIXED, BuildConfig
+from qonnx_core.build.inputs import Samples, read_archive
+from qonnx_core.errors import InvalidInput
+from qonnx_core.ir.grid import Grid
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from qonnx_core.backend import Backend, Design
+    from qonnx_core.eda.streams import Component
+    from qonnx_core.eda.targets import Target
+    from qonnx_core.partition import Partition, Partitioned
+    from qonnx_core.passes.streamline import IntegerForm
+    from qonnx_core.verify import Check
+
+Integers = npt.NDArray[np.int64]
+
+CLEANED = "model.onnx"
+SAMPLES = "samples.npz"
+PARTS = "parts"
+STITCHED = "stitched"
+HOST = "host"
+
+
+class Context:
+    """The state of one build; see the module."""
+
+    def __init__(self, config: BuildConfig, say: Callable[[str], None] = lambda _: None) -> None:
+        self.config = config
+        self.say = say
+        self.output = config.output.absolute()
+        self.checks: list[Check] = []
+        self.results: dict[str, dict[str, Any]] = {}
+        self.seconds: dict[str, float] = {}
+
+    def require(self, checks: Iterable[Check]) -> None:
+        """Stop the build at the first check that has a mismatch; the report keeps what was found."""
+        for check in checks:
+            if not check.passed:
+                self.checks.append(check)
+            check.require()
+
+    # -- what the results depend on -------------------------------------------------------------------------------
+
+    def fingerprint(self, options: tuple[str, ...]) -> str:
+        """Return a text that changes when one of the named options, or the content of a file it names, changes."""
+        lines = []
+        for name in options:
+            value = getattr(self.config, name)
+            if isinstance(value, Path):
+                found = _digest(value)
+                lines.append(f"{name}={value.name}:{found}")
+            else:
+                lines.append(f"{name}={value!r}")
+        return "\n".join(lines)
+
+    def packages(self) -> list[str]:
+        """Return the import names of the packages whose code makes the results."""
+        return ["qonnx_core", *(type(backend).__module__.split(".")[0] for backend in self.backends.values())]
+
+    # -- plug-ins and target --------------------------------------------------------------------------------------
+
+    @cached_property
+    def backends(self) -> dict[str, Backend]:
+        """The backends that this build may use.
+
+        Raises:
+            InvalidInput: when the wanted backend is not installed.
+        """
+        from qonnx_core import plugins
+
+        installed: dict[str, Backend] = plugins.backends()
+        wanted = self.config.backend
+        if wanted == MIXED:
+            if missing := [name for name in ("finn", "hls4ml") if name not in installed]:
+                raise InvalidInput(
+                    f"--backend mixed: {' and '.join(missing)} not installed; "
+                    f"install {' '.join(f'backend-{name}' for name in missing)}."
+                )
+            return installed
+        if wanted not in installed:
+            raise InvalidInput(
+                f"--backend {wanted}: no such backend is installed; found {', '.join(sorted(installed)) or 'none'}. "
+                f"Install backend-{wanted}, or choose one of those or {MIXED}."
+            )
+        return {wanted: installed[wanted]}
+
+    @cached_property
+    def target(self) -> Target:
+        """The part and the clock that the hardware is for."""
+        from qonnx_core.eda.targets import Target
+
+        return Target(part=self.config.part, clock_ns=self.config.clock_ns)
+
+    # -- models and samples ---------------------------------------------------------------------------------------
+
+    def directory(self, step: str) -> Path:
+        """Return the directory of a finished step."""
+        found = sorted(self.output.glob(f"[0-9][0-9]_{step}"))
+        assert found, f"step {step} has not run"
+        return found[0]
+
+    @cached_property
+    def cleaned(self) -> ir.Model:
+        """The cleaned QONNX model; names refer to it."""
+        from qonnx_core import load
+
+        return load(self.directory("clean") / CLEANED)
+
+    @cached_property
+    def model(self) -> ir.Model:
+        """The model that is built: the cleaned one, ending in ArgMax where the hardware is to name the class."""
+        if not self.config.label_select:
+            return self.cleaned
+        from qonnx_core.passes.append_argmax import AppendArgMax
+
+        model = self.cleaned.clone()
+        AppendArgMax().run(model)
+        return model
+
+    @cached_property
+    def grids(self) -> dict[str, Grid]:
+        """The grid of each model input."""
+        return {name: Grid.parse(text) for name, text in self.results["samples"]["grids"].items()}
+
+    @cached_property
+    def samples(self) -> Samples:
+        """The samples, on the grid."""
+        arrays = read_archive(self.directory("samples") / SAMPLES)
+
+        def group(prefix: str) -> dict[str, Any]:
+            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+        return Samples(
+            inputs=group("in:"),
+            outputs=group("out:"),
+            labels=arrays.get("labels"),
+            off_grid=self.results["samples"]["off_grid"],
+        )
+
+    # -- partitions -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def partitioned(self) -> Partitioned:
+        """The model cut into parts."""
+        from qonnx_core.partition import Rules, default_mixed_rules, partition
+
+        config = self.config
+        if config.rules is not None:
+            rules = Rules.from_file(config.rules)
+        elif config.backend == MIXED:
+            rules = default_mixed_rules(self.model, self.grids)
+        else:
+            rules = Rules.single(config.backend)
+        return partition(self.model, rules, self.grids, backends=sorted(self.backends))
+
+    @property
+    def parts(self) -> tuple[Partition, ...]:
+        """The parts in the order of the data flow."""
+        return self.partitioned.parts
+
+    @cached_property
+    def forms(self) -> dict[str, IntegerForm]:
+        """The integer form of each part, in the spelling its backend wants; grids flow from part to part."""
+        from qonnx_core.passes.streamline import to_integer_form
+
+        forms: dict[str, IntegerForm] = {}
+        grids: dict[str, Grid] = dict(self.grids)
+        for part in self.parts:
+            wanted = {value.name or "": grids[value.name or ""] for value in part.model.graph.inputs}
+            form = to_integer_form(part.model, wanted, quantizer=self.backends[part.backend].quantizer)
+            grids.update({port.tensor: port.grid for port in form.outputs})
+            forms[part.name] = form
+        return forms
+
+    @cached_property
+    def designs(self) -> dict[str, Design]:
+        """The plan of each part."""
+        designs: dict[str, Design] = {}
+        for part in self.parts:
+            self.say(f"planning {part.name}")
+            designs[part.name] = self.backends[part.backend].plan(
+                self.forms[part.name], self.target, self.config.backend_options()
+            )
+        return designs
+
+    @cached_property
+    def components(self) -> dict[str, Component]:
+        """The emitted component of each part."""
+        from qonnx_core.eda.streams import Component
+
+        return {part.name: Component.read(self.output / PARTS / part.name) for part in self.parts}
+
+    # -- integers between the parts -------------------------------------------------------------------------------
+
+    def part_inputs(self, values: Mapping[str, Integers], part: Partition) -> dict[str, Integers]:
+        """Return a part's inputs under its port names, of the integers known under the model's tensor names."""
+        return {port.name: values[port.tensor] for port in self.forms[part.name].inputs}
+
+    def part_outputs(self, outputs: Mapping[str, Integers], part: Partition) -> dict[str, Integers]:
+        """Return a part's outputs under the model's tensor names."""
+        return {port.tensor: outputs[port.name] for port in self.forms[part.name].outputs}
+
+    def encode_inputs(self, inputs: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, Integers]:
+        """Return the model's inputs as the integers on the wire, in travel order, under the model's names."""
+        from qonnx_core.build.host import encode
+
+        ports = {port.tensor: port for part in self.parts for port in self.forms[part.name].inputs}
+        return {name: encode(ports[name], array) for name, array in inputs.items() if name in ports}
+
+    @cached_property
+    def stage_integers(self) -> dict[str, Integers]:
+        """The integers on every wire between parts and at the ends, by executing the integer forms."""
+        values = self.encode_inputs(self.samples.inputs)
+        for part in self.parts:
+            values.update(self.part_outputs(self.forms[part.name].run(self.part_inputs(values, part)), part))
+        return values
+
+    @property
+    def output_tensors(self) -> list[str]:
+        """The tensors that leave the hardware, in the order of the stitched design's outputs."""
+        return [stream.tensor for stream in self.stitched.manifest.outputs]
+
+    @cached_property
+    def stitched(self) -> Component:
+        """The stitched design."""
+        from qonnx_core.eda.streams import Component
+
+        return Component.read(self.output / STITCHED)
+
+    def replace_tree(self, name: str, make: Callable[[Path], None]) -> None:
+        """Make a directory beside the steps' own as a whole: what was there stays until the new one is complete."""
+        final, partial = self.output / name, self.output / f".partial-{name}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        make(partial)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(partial, final)
+
+
+def _digest(path: Path) -> str:
+    """Return a digest of a file and of the files beside it that belong to it (external data)."""
+    try:
+        digest = hashlib.sha256(path.read_bytes())
+    except OSError:
+        return "absent"
+    return digest.hexdigest()

@@ -1,0 +1,204 @@
+"""The steps from a source to partitions in integer form: load, clean, samples, partition, integer form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qonnx_core.build.config import require_file
+from qonnx_core.build.context import CLEANED, HOST, SAMPLES
+from qonnx_core.build.inputs import (
+    DEFAULT_SAMPLES,
+    INPUT_ALIASES,
+    LABELS,
+    OUTPUT_ALIASES,
+    Array,
+    bring_on_grid,
+    input_grids,
+    input_names,
+    output_names,
+    pick,
+    read_archive,
+    seeded_sample,
+)
+from qonnx_core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from qonnx_core.build.context import Context
+    from qonnx_core.verify import Check
+
+
+def read_source(path: Path) -> ir.Model:
+    """Return the QONNX model of a file: read as it is, or through the frontend that recognizes it.
+
+    Raises:
+        InvalidInput: when nothing here reads the file; says which frontends are installed.
+    """
+    from qonnx_core import load, plugins
+
+    require_file(path, "a QONNX model (.onnx), or a saved model that an installed frontend reads")
+    if path.suffix.lower() == ".onnx":
+        return load(path)
+    frontends = plugins.frontends()
+    for frontend in frontends.values():
+        if frontend.recognizes(path):
+            model: ir.Model = frontend.read(path)
+            return model
+    raise InvalidInput(
+        f"{path}: it is no .onnx file, and no installed frontend recognizes it (installed: "
+        f"{', '.join(sorted(frontends)) or 'none'}). For QKeras models install ingest-qkeras; "
+        "export Brevitas models from Python with export_brevitas.export_qonnx."
+    )
+
+
+def run_load(context: Context, directory: Path) -> dict[str, Any]:
+    """Read the source, through a frontend where it is no ONNX file."""
+    from qonnx_core import save
+
+    model = read_source(context.config.source)
+    save(model, directory / CLEANED)
+    operators: dict[str, int] = {}
+    for node in model.graph:
+        operators[node.op_type] = operators.get(node.op_type, 0) + 1
+    return {"nodes": len(model.graph), "operators": dict(sorted(operators.items()))}
+
+
+def run_clean(context: Context, directory: Path) -> dict[str, Any]:
+    """Clean the model up: shapes, folded constants, readable names."""
+    from qonnx_core import cleanup_model, load, save
+
+    original = load(context.directory("load") / CLEANED)
+    cleaned = cleanup_model(original)
+    save(cleaned, directory / CLEANED)
+    return {
+        "nodes": len(cleaned.graph),
+        "inputs": input_names(original, cleaned),
+        "outputs": output_names(original, cleaned),
+    }
+
+
+def run_samples(context: Context, directory: Path) -> dict[str, Any]:
+    """Read or make the samples, bring them onto the input grid, and compare the model before and after clean-up."""
+    from qonnx_core import compile_model, load
+    from qonnx_core.verify import compare_outputs
+
+    config = context.config
+    cleaned = context.cleaned
+    original = load(context.directory("load") / CLEANED)
+    inputs_spoken, outputs_spoken = context.results["clean"]["inputs"], context.results["clean"]["outputs"]
+    arrays = read_archive(config.data) if config.data else None
+    raw: dict[str, Array] | None = None
+    expected: dict[str, Array] = {}
+    labels = None
+    if arrays is not None:
+        raw = pick(arrays, inputs_spoken, INPUT_ALIASES, "input", str(config.data))
+        expected = pick(arrays, outputs_spoken, OUTPUT_ALIASES, "output", str(config.data))
+        labels = arrays.get(LABELS)
+        raw, expected = ({name: array[: config.samples] for name, array in group.items()} for group in (raw, expected))
+        labels = labels[: config.samples] if labels is not None else None
+    grids = input_grids(cleaned, inputs_spoken, config.input_types, raw)
+    if raw is None:
+        count = config.samples or DEFAULT_SAMPLES
+        raw = dict(seeded_sample(cleaned, grids, count, config.seed))
+        origin = f"seeded sample of {count} that covers the input range (seed {config.seed}); give --data for your own"
+        context.say(origin)
+    else:
+        origin = str(config.data)
+    on, on_grid = bring_on_grid(raw, grids)
+    floats = {name: np.asarray(array, np.float32) for name, array in raw.items()}
+    checks = []
+    if expected:
+        checks.append(compare_outputs(cleaned, floats, expected, left="framework", right="QONNX"))
+    before = compile_model(original).run(
+        {old.split("|")[-1]: floats[old.split("|")[0]] for old in inputs_spoken}
+    )
+    renamed = {name.split("|")[0]: before[name.split("|")[-1]] for name in outputs_spoken}
+    checks.append(compare_outputs(cleaned, floats, renamed, left="QONNX", right="cleaned QONNX"))
+    outputs = compile_model(context.model).run(on)
+    stored = {f"in:{name}": array for name, array in on.items()}
+    stored |= {f"out:{name}": array for name, array in outputs.items()}
+    if labels is not None:
+        stored["labels"] = np.asarray(labels, np.int64).reshape(-1)
+    np.savez(directory / SAMPLES, **stored)
+    off_grid = int((~on_grid).sum())
+    if off_grid:
+        context.say(f"{off_grid} of {len(on_grid)} samples were off the input grid and have been rounded to it")
+    result: dict[str, Any] = {
+        "origin": origin,
+        "samples": len(on_grid),
+        "off_grid": off_grid,
+        "grids": {name: str(grid) for name, grid in grids.items()},
+        "checks": [check.to_dict() for check in checks],
+    }
+    if labels is not None:
+        framework = expected or outputs
+        result["accuracy_framework"] = accuracy(next(iter(framework.values())), stored["labels"])
+    context.require(checks)
+    return result
+
+
+def accuracy(outputs: Array, labels: Array) -> float:
+    """Return the share of samples whose largest output (ties to the lowest index) or class index is the label."""
+    flat = outputs.reshape(len(labels), -1)
+    answers = flat[:, 0] if flat.shape[1] == 1 else flat.argmax(1)
+    return float((answers.astype(np.int64) == labels).mean())
+
+
+def run_partition(context: Context, directory: Path) -> dict[str, Any]:
+    """Cut the cleaned model into parts, one backend each, and compare their composition with the whole."""
+    from qonnx_core import compile_model, save
+    from qonnx_core.verify import compare_outputs
+
+    values: dict[str, Array] = dict(context.samples.inputs)
+    for part in context.parts:
+        save(part.model, directory / f"{part.name}.onnx")
+        names = [value.name or "" for value in part.model.graph.inputs]
+        values.update(compile_model(part.model).run({name: values[name] for name in names}))
+    tail = context.partitioned.tail
+    if tail is not None:
+        save(tail, directory / "host_tail.onnx")
+        names = [value.name or "" for value in tail.graph.inputs]
+        values.update(compile_model(tail).run({name: values[name] for name in names}))
+    composed = {value.name or "": values[value.name or ""] for value in context.model.graph.outputs}
+    check = compare_outputs(
+        context.model, context.samples.inputs, composed, left="cleaned QONNX", right="composed partitions"
+    )
+    context.require([check])
+    return {
+        "partitions": [
+            {"name": part.name, "backend": part.backend, "nodes": list(part.nodes)} for part in context.parts
+        ],
+        "host_nodes": [node.name or "" for node in tail.graph] if tail is not None else [],
+        "checks": [check.to_dict()],
+    }
+
+
+def run_integer_form(context: Context, directory: Path) -> dict[str, Any]:
+    """Bring each part to integer form and compare it, tensor by tensor, with the QONNX model."""
+    from qonnx_core import compile_model, save
+    from qonnx_core.build.host import write_host_models
+    from qonnx_core.verify import compare_integer_form
+
+    checks: list[Check] = []
+    streams: dict[str, Any] = {}
+    crossing = {value.name or "" for part in context.parts for value in part.model.graph.inputs} - set(context.grids)
+    values: dict[str, Array] = dict(context.samples.inputs)
+    values.update(compile_model(context.model).run(context.samples.inputs, intermediates=sorted(crossing)))
+    for part in context.parts:
+        form = context.forms[part.name]
+        save(form.model, directory / f"{part.name}.onnx")
+        given = {port.tensor: np.asarray(values[port.tensor]) for port in form.inputs}
+        checks.append(
+            compare_integer_form(
+                part.model, form, given, left=f"{part.name} QONNX", right=f"{part.name} integer form"
+            )
+        )
+        for port in (*form.inputs, *form.outputs):
+            streams[port.tensor] = {"grid": str(port.grid), "shape": list(port.shape)}
+    context.require(checks)
+    context.replace_tree(HOST, lambda host: write_host_models(context, host))
+    return {"streams": streams, "checks": [check.to_dict() for check in checks]}

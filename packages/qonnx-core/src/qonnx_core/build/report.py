@@ -1,0 +1,70 @@
+"""The report of a build: `report.json` for scripts, `report.html` for people."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qonnx_core.build.runner import Step
+
+if TYPE_CHECKING:
+    from qonnx_core.build.context import Context
+
+REPORT_JSON, REPORT_HTML = "report.json", "report.html"
+
+
+def collect(context: Context, steps: Sequence[Step]) -> dict[str, Any]:
+    """Return everything the steps have found, with the headline numbers at the top.
+
+    ``mismatches`` and ``boundary`` are in samples: the largest count of any check, since a sample that differs at one
+    station usually differs at the ones behind it too.
+    """
+    results = context.results
+    checks = [check for step in steps for check in results.get(step.name, {}).get("checks", [])]
+    checks += [check.to_dict() for check in context.checks]
+    simulated = results.get("simulate", {})
+    samples = results.get("samples", {})
+    return {
+        "model": context.config.source.name,
+        "backend": context.config.backend,
+        "part": context.config.part,
+        "clock_ns": context.config.clock_ns,
+        "partitions": results.get("partition", {}).get("partitions", []),
+        "samples": samples.get("samples", 0),
+        "samples_origin": samples.get("origin", ""),
+        "mismatches": max((check["mismatch"] for check in checks), default=0),
+        "boundary": max((check["boundary"] for check in checks), default=0),
+        "off_grid": samples.get("off_grid", 0),
+        "accuracy_framework": samples.get("accuracy_framework"),
+        "accuracy_rtl": simulated.get("accuracy_rtl"),
+        "latency_cycles": simulated.get("latency_cycles"),
+        "initiation_interval_cycles": simulated.get("initiation_interval_cycles"),
+        "resources": results.get("synthesize", {}).get("resources", {}),
+        "estimates": results.get("plan", {}).get("estimates", {}),
+        "streams": results.get("integer_form", {}).get("streams", {}),
+        "checks": checks,
+        "complete": all(step.name in results for step in steps),
+        "seconds": {step.name: context.seconds[step.name] for step in steps if step.name in context.seconds},
+    }
+
+
+def write_report(context: Context, steps: Sequence[Step]) -> None:
+    """Write `report.json` and `report.html` into the build's folder."""
+    import jinja2
+
+    report = collect(context, steps)
+    _replace(context.output / REPORT_JSON, json.dumps(report, indent=2) + "\n")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("qonnx_core.build", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.get_template("report.html.j2").render(report=report, titles={s.name: s.title for s in steps})
+    _replace(context.output / REPORT_HTML, page)
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".partial-{path.name}")
+    partial.write_text(text)
+    os.replace(partial, path)

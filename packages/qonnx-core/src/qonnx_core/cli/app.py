@@ -1,0 +1,47 @@
+"""Gathers the subcommands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import click
+import typer
+
+from qonnx_core import __version__
+from qonnx_core.cli import build, clean, doctor, info, ingest, partition, run
+
+app = typer.Typer(
+    name="qonnx",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Quantized neural networks from QONNX to verified hardware: run, check, cut and build models.",
+    epilog="Exit codes: 0 done, 1 refused, 2 wrong command line, 3 results differ, 4 tool missing or failed.",
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"qonnx-core {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error. May stand anywhere on the line.")
+    ] = False,
+) -> None:
+    """Take the options that every subcommand shares."""
+
+
+for module in (doctor, info, clean, run, ingest, partition, build):
+    app.command(module.NAME, help=module.HELP)(module.command)
+
+
+def command() -> click.Command:
+    """Return the whole command line."""
+    return typer.main.get_command(app)

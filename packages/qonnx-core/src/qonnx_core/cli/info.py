@@ -1,0 +1,78 @@
+"""`qonnx info`: what a model holds, with the names that rules and folding files use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qonnx_core.cli.common import (
+    InputTypeOption,
+    JsonOption,
+    ModelArgument,
+    console,
+    input_types,
+    print_json,
+    read_and_clean,
+    table,
+    value_text,
+)
+
+NAME = "info"
+HELP = """Show a model's inputs, outputs and nodes after clean-up; these are the names that split.yaml uses.
+
+With --input-type the integer grid of every tensor is shown too: where a cut is possible, and why not elsewhere."""
+
+
+def command(model: ModelArgument, input_type: InputTypeOption = None, json_output: JsonOption = False) -> None:
+    """Describe a model."""
+    from qonnx_core.build.inputs import input_grids, input_names, output_names
+
+    original, cleaned = read_and_clean(model)
+    grids: dict[str, Any] = {}
+    if input_type:
+        from qonnx_core.passes.streamline import grids_of
+
+        names = input_names(original, cleaned)
+        grids = grids_of(cleaned, input_grids(cleaned, names, input_types(input_type), None))
+    inputs = [{"name": v.name, "type": value_text(v)} for v in cleaned.graph.inputs]
+    outputs = [{"name": v.name, "type": value_text(v)} for v in cleaned.graph.outputs]
+    nodes = [
+        {
+            "name": node.name,
+            "op_type": node.op_type,
+            "inputs": [v.name if v is not None else "" for v in node.inputs],
+            "outputs": [v.name for v in node.outputs],
+            "type": value_text(node.outputs[0]),
+            **({"grid": str(grids.get(node.outputs[0].name, ""))} if grids else {}),
+        }
+        for node in cleaned.graph
+    ]
+    if json_output:
+        print_json(
+            {
+                "model": str(model),
+                "opset": dict(original.opset_imports),
+                "inputs": inputs,
+                "outputs": outputs,
+                "names": {"inputs": input_names(original, cleaned), "outputs": output_names(original, cleaned)},
+                "nodes": nodes,
+            }
+        )
+        return
+    out = console()
+    for title, values, spoken in (
+        ("inputs", inputs, input_names(original, cleaned)),
+        ("outputs", outputs, output_names(original, cleaned)),
+    ):
+        rows = [(v["name"], v["type"], s.split("|")[-1]) for v, s in zip(values, spoken, strict=True)]
+        out.print(table(title, ("name", "type", "name in the file"), rows))
+    columns = ("node", "op type", "output", "type", *(("grid",) if grids else ()))
+    out.print(
+        table(
+            f"{len(nodes)} nodes",
+            columns,
+            [
+                (n["name"], n["op_type"], n["outputs"][0], n["type"], *((n["grid"],) if grids else ()))
+                for n in nodes
+            ],
+        )
+    )

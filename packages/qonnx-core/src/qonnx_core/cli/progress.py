@@ -1,0 +1,30 @@
+"""Progress of a build on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from qonnx_core.cli.common import progress_console
+
+if TYPE_CHECKING:
+    from qonnx_core.build import Event
+
+
+@contextmanager
+def shown(prefix: str = "") -> Iterator[Callable[[Event], None]]:
+    """Give a listener that shows the running step with a spinner and the finished ones as lines, on standard error."""
+    console = progress_console()
+    with console.status(f"{prefix}starting") as status:
+
+        def listen(event: Event) -> None:
+            if event.kind == "remark":
+                console.print(f"  {prefix}{event.text}", markup=False, highlight=False)
+            elif event.kind == "started":
+                status.update(f"{prefix}{event.text}")
+            else:
+                note = "kept" if event.kind == "kept" else f"{event.seconds:.1f} s"
+                console.print(f"  {prefix}{event.text}: {note}", markup=False, highlight=False)
+
+        yield listen
