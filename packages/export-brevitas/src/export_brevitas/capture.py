@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch.nn.modules import module as torch_module
 
 from export_brevitas.handlers import Handlers, annotate_failure
 from export_brevitas.metadata import real_metadata
+from export_brevitas.quiet import quiet
 from export_brevitas.signature import ExampleCall, output_tensors
 from qonnx_core.errors import InvalidInput
 
@@ -38,7 +38,7 @@ class Program:
     output_names: tuple[str, ...]
 
 
-class Traced(nn.Module):
+class Traced(nn.Module):  # type: ignore[misc]
     """The model as a function of its input tensors alone, returning a flat tuple of tensors."""
 
     def __init__(self, model: nn.Module, call: ExampleCall, handlers: Handlers) -> None:
@@ -62,19 +62,18 @@ def capture(model: nn.Module, call: ExampleCall, handlers: Handlers, *, dynamic_
         Unsupported: the model cannot be traced; names the module.
     """
     path = _Path(model)
-    with path.followed(), warnings.catch_warnings():
+    with path.followed(), quiet():
         try:
             args, kwargs = call.arguments(call.tensors)
             output = model(*args, **kwargs)
         except _FAILURES as error:
             raise InvalidInput(
-                f"{path}: the model's own forward pass fails on the example input with {type(error).__name__}: {error}; "
-                "expected an input that the model accepts in evaluation mode. Try model.eval() and call it yourself."
+                f"{path}: the model's own forward pass fails on the example input: {type(error).__name__}: {error}; expected "
+                "an input that the model accepts in evaluation mode. Try model.eval() and call it yourself."
             ) from error
     names = tuple(name for name, _ in output_tensors(output))
     handlers.start_tracing()
-    with path.followed(), real_metadata(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's remarks on its own workings
+    with path.followed(), real_metadata(), quiet():
         try:
             exported = torch.export.export(
                 Traced(model, call, handlers),
@@ -97,10 +96,14 @@ def _dynamic_shapes(tensors: tuple[Tensor, ...]) -> tuple[Any, ...]:
 
 
 class _Path:
-    """Where in the model the forward pass is, for messages; stays where it was when something fails."""
+    """Where in the model the forward pass is, for messages; stays where it was when something fails.
+
+    The tracer wraps modules in objects of its own, which share the dictionary of attributes with the module.
+    """
 
     def __init__(self, model: nn.Module) -> None:
-        self._names = {id(module): name for name, module in model.named_modules()}
+        self._names = {id(module.__dict__): name for name, module in model.named_modules()}
+        self._kinds = {id(module.__dict__): type(module).__name__ for module in model.modules()}
         self._root = type(model).__name__
         self._stack: list[nn.Module] = []
 
@@ -118,15 +121,15 @@ class _Path:
                 hook.remove()
 
     def _enter(self, module: nn.Module) -> None:
-        if id(module) in self._names:
+        if id(module.__dict__) in self._names:
             self._stack.append(module)
 
     def _leave(self, module: nn.Module) -> None:
-        if self._stack and self._stack[-1] is module:
+        if self._stack and self._stack[-1].__dict__ is module.__dict__:
             self._stack.pop()
 
     def __str__(self) -> str:
         if not self._stack:
             return self._root
         module = self._stack[-1]
-        return f"{self._names[id(module)] or self._root} ({type(module).__name__})"
+        return f"{self._names[id(module.__dict__)] or self._root} ({self._kinds[id(module.__dict__)]})"

@@ -72,14 +72,13 @@ def export_qonnx(
     target = _target(path, export_path)
     require_supported(model)
     call = ExampleCall.of(model, args, kwargs)
-    program, baked = _traced(model, call, bake_weights=bake_weights, dynamic_batch=dynamic_batch)
+    program = _traced(model, call, bake_weights=bake_weights, dynamic_batch=dynamic_batch)
     made = lower(program, opset_version=opset_version)
     finish(
         made,
         input_names=call.names if input_names is None else input_names,
         output_names=_output_names(program) if output_names is None else output_names,
         opset_version=opset_version,
-        baked=baked,
         graph_name=type(model).__name__,
         metadata=_provenance(model),
     )
@@ -109,14 +108,11 @@ def _target(path: str | Path | None, export_path: str | Path | None) -> Path | N
     return target
 
 
-def _traced(
-    model: nn.Module, call: ExampleCall, *, bake_weights: bool, dynamic_batch: bool
-) -> tuple[Program, list[tuple[Any, str]]]:
+def _traced(model: nn.Module, call: ExampleCall, *, bake_weights: bool, dynamic_batch: bool) -> Program:
     with evaluating(model):
         handlers = Handlers(model, bake_weights=bake_weights)
         example = call.with_batch_of_two() if dynamic_batch else call
-        program = capture(model, example, handlers, dynamic_batch=dynamic_batch)
-        return program, [(value.cpu().numpy().copy(), name) for value, name in handlers.baked()]
+        return capture(model, example, handlers, dynamic_batch=dynamic_batch)
 
 
 def _output_names(program: Program) -> list[str]:

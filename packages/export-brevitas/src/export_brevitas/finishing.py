@@ -11,7 +11,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
 from onnxscript import optimizer
 
-from export_brevitas.lowering import PATH_ATTRIBUTE, TRACED_DOMAIN
+from export_brevitas.lowering import PARAMETER_ATTRIBUTE, PATH_ATTRIBUTE, TRACED_DOMAIN
 from qonnx_core.errors import InvalidInput
 
 DOMAIN = "qonnx.custom_op.general"
@@ -35,7 +35,6 @@ def finish(
     input_names: Sequence[str],
     output_names: Sequence[str],
     opset_version: int,
-    baked: Iterable[tuple[np.ndarray, str]],
     graph_name: str,
     metadata: Mapping[str, str],
 ) -> None:
@@ -46,7 +45,6 @@ def finish(
         input_names: one for each graph input.
         output_names: one for each graph output.
         opset_version: the opset of the standard operators that the model is to import.
-        baked: parameter values that were written in place of the model's own, with their names.
         graph_name: the graph's name.
         metadata: the file's metadata.
 
@@ -57,17 +55,17 @@ def finish(
     _require_count("input_names", input_names, graph.inputs)
     _require_count("output_names", output_names, graph.outputs)
     optimizer.fold_constants(model, onnx_shape_inference=False, input_size_limit=1024, output_size_limit=1024)
-    for clean in (common_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),):
-        clean(model)
+    common_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common_passes.IdentityEliminationPass()(model)
     common_passes.RemoveUnusedNodesPass()(model)
     _make_plain_reshapes(graph)
     common_passes.RemoveUnusedNodesPass()(model)
     _own_constants(graph)
-    _name_everything(graph, list(input_names), list(output_names), list(baked))
+    _name_everything(graph, list(input_names), list(output_names))
     _make_qonnx(graph)
     _strip(model)
     _set_opset(model, opset_version)
+    common_passes.ShapeInferencePass()(model)
     graph.name = graph_name
     model.producer_name = "export-brevitas"
     model.metadata_props.update(metadata)
@@ -113,7 +111,7 @@ def _own_constants(graph: ir.Graph) -> None:
         tensor = value.const_value
         if tensor is not None:
             value.const_value = ir.tensor(np.array(tensor.numpy(), copy=True), name=value.name)
-            value.shape, value.type = ir.Shape(tensor.shape), ir.TensorType(tensor.dtype)
+            value.shape, value.type = ir.Shape(tensor.numpy().shape), ir.TensorType(tensor.dtype)
 
 
 class _Names:
@@ -132,11 +130,9 @@ class _Names:
         return name
 
 
-def _name_everything(
-    graph: ir.Graph, inputs: list[str], outputs: list[str], baked: list[tuple[np.ndarray, str]]
-) -> None:
+def _name_everything(graph: ir.Graph, inputs: list[str], outputs: list[str]) -> None:
     values, nodes = _Names([*inputs, *outputs]), _Names([])
-    wanted = _initializer_names(graph, baked)
+    wanted = _initializer_names(graph)
     _rename_initializers(graph, {old: values.new(name) for old, name in wanted.items()})
     layers = [_layer(node) for node in graph]
     named: set[str] = set()
@@ -160,33 +156,26 @@ def _name_everything(
         value.name = name
 
 
-def _initializer_names(graph: ir.Graph, baked: list[tuple[np.ndarray, str]]) -> dict[str, str]:
+def _initializer_names(graph: ir.Graph) -> dict[str, str]:
     """Return a name for each initializer: the parameter's, or the quantizer's with what it is to it."""
     wanted: dict[str, str] = {}
     for node in graph:
         if node.domain == TRACED_DOMAIN:
             path = node.attributes[PATH_ATTRIBUTE].as_string()
-            for value, name in zip(node.inputs[1:], _CONSTANT_NAMES[node.op_type], strict=True):
+            data = node.attributes[PARAMETER_ATTRIBUTE].as_string() or f"{path}.input"
+            for value, name in zip(node.inputs, (data, *_CONSTANT_NAMES[node.op_type]), strict=True):
                 if value is not None and value.name in graph.initializers:
-                    wanted.setdefault(str(value.name), f"{path}.{name}" if path else name)
+                    wanted.setdefault(str(value.name), name if name == data else ".".join(filter(None, [path, name])))
     for old, value in graph.initializers.items():
         if old in wanted:
             continue
-        array = None if value.const_value is None else value.const_value.numpy()
-        same = [name for other, name in baked if array is not None and _same(array, other) and "lifted_tensor" in old]
-        user = value.uses()[0].node if value.uses() else None
-        if same:
-            wanted[old] = same[0]
-        elif old.startswith(f"{_MODEL}.") and "lifted_tensor" not in old:
+        user = next((use.node for use in value.uses()), None)
+        if old.startswith(f"{_MODEL}.") and "lifted_tensor" not in old:
             wanted[old] = old.removeprefix(f"{_MODEL}.")
         else:
             layer = "" if user is None else _layer(user)
             wanted[old] = f"{layer}.constant" if layer else "constant"
     return wanted
-
-
-def _same(left: np.ndarray, right: np.ndarray) -> bool:
-    return left.shape == right.shape and left.dtype == right.dtype and left.tobytes() == right.tobytes()
 
 
 def _rename_initializers(graph: ir.Graph, names: Mapping[str, str]) -> None:
@@ -219,6 +208,7 @@ def _make_qonnx(graph: ir.Graph) -> None:
         if node.domain == TRACED_DOMAIN:
             node.domain = DOMAIN
             node.attributes.pop(PATH_ATTRIBUTE)
+            node.attributes.pop(PARAMETER_ATTRIBUTE)
 
 
 def _strip(model: ir.Model) -> None:
@@ -232,7 +222,7 @@ def _strip(model: ir.Model) -> None:
         value.metadata_props.clear()
         if value.shape is None:
             continue
-        dims = []
+        dims: list[int | ir.SymbolicDim] = []
         for dim in value.shape:
             if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
                 known = symbols.setdefault(str(dim.value), BATCH if not symbols else str(dim.value))

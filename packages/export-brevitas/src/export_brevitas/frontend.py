@@ -31,7 +31,7 @@ class BrevitasFrontend:
 
         Args:
             source: the ``torch.nn.Module``.
-            args: an example input, as `export_qonnx` takes it; needed, because a module does not know its input's shape.
+            args: an example input, as `export_qonnx` takes it; a module does not know the shape of its input.
             options: further arguments of `export_qonnx`.
 
         Raises:
@@ -51,7 +51,7 @@ class BrevitasFrontend:
             )
         from export_brevitas.export import export_qonnx  # imports torch
 
-        return export_qonnx(source, args, **options)  # type: ignore[arg-type]
+        return export_qonnx(source, args, **options)
 
 
 FRONTEND = BrevitasFrontend()

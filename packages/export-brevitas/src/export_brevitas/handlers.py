@@ -7,7 +7,7 @@ second (the tracing), in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +38,7 @@ _ROUNDINGS = {"ROUND": "ROUND", "FLOOR": "FLOOR", "CEIL": "CEIL", "ROUND_TO_ZERO
 class Call:
     """One use of a quantizer on the way through the model: what it computes and what it says about its result."""
 
-    write: Any  # (x) -> Tensor: emits the traced operator
+    write: Callable[[Tensor], Tensor]  # emits the traced operator
     metadata: tuple[Any, ...]
     value: Tensor | None = None  # a parameter's value where it is written in place of the given one
     parameter: tuple[nn.Module, str] | None = None  # the layer and attribute that hold the given one
@@ -50,8 +50,10 @@ class Handler:
 
     proxy: QuantProxyFromInjector
     name: str
+    layers: Mapping[int, str]  # paths of the model's modules by their ids
     bake: bool = False
     calls: list[Call] = field(default_factory=list)
+    used: list[Quantization] = field(default_factory=list)
     tracing: bool = False
     next_call: int = 0
 
@@ -107,17 +109,33 @@ class Handler:
     def _activation(self, x: Tensor, result: tuple[Any, ...]) -> Call:
         quantizer = self._quantizer()
         settings = self._settings(result, _rounding(self.proxy, self.name))
+        if getattr(quantizer, "threshold", 0.5) != 0.5:
+            raise Unsupported(
+                f"{self.name}: its ternary threshold is {quantizer.threshold} of the scale; QONNX rounds at 0.5 of it. "
+                "Set threshold = 0.5; for weights any threshold will do."
+            )
         chosen = of_activation(settings, x, result[0], lambda values: quantizer(values)[0], self.name)
+        chosen = self._shared(chosen)
         return Call(lambda value: chosen(value, self.name), _detached(result[1:]))
+
+    def _shared(self, chosen: Quantization) -> Quantization:
+        """Return an earlier, equal Quantization of this quantizer, so that its numbers are written once."""
+        same = (each for each in self.used if each.is_same_as(chosen))
+        found = next(same, chosen)
+        self.used.append(found)
+        return found
 
     def _parameter(self, x: Tensor, result: tuple[Any, ...]) -> Call:
         settings = self._settings(result, "ROUND")
-        chosen, from_given = of_parameter([settings], x, result[0], self.name)
-        call = Call(lambda value: chosen(value, self.name), _detached(result[1:]))
-        if from_given and not self.bake:
-            call.parameter = self._owner(x)
-        if call.parameter is None:
-            chosen, _ = of_parameter([chosen], result[0], result[0], self.name)
+        chosen, from_given = of_parameter(settings, x, result[0], self.name)
+        owner = self._owner(x)
+        name = "" if owner is None else ".".join(filter(None, [self.layers.get(id(owner[0]), ""), owner[1]]))
+        chosen = self._shared(chosen)
+        call = Call(lambda value: chosen(value, self.name, name), _detached(result[1:]))
+        if from_given and not self.bake and owner is not None:
+            call.parameter = owner
+        else:
+            of_parameter(chosen, result[0], result[0], self.name)
             call.value = result[0].detach().clone()
         return call
 
@@ -142,8 +160,8 @@ class Handler:
 
         if not torch.equal(write(x), result[0]):
             raise Unsupported(
-                f"{self.name}: QONNX Trunc does not give what this truncation gives on the example input; expected equal "
-                "numbers. Use TruncTo8bit from brevitas.quant with a power-of-two output scale."
+                f"{self.name}: QONNX Trunc gives other numbers than this truncation on the example input; expected the "
+                "same. Use TruncTo8bit from brevitas.quant with a power-of-two output scale."
             )
         return Call(write, _detached(result[1:]))
 
@@ -171,8 +189,10 @@ class Handlers:
 
     def __init__(self, model: nn.Module, *, bake_weights: bool = False) -> None:
         self._handlers: list[Handler] = []
+        layers = {id(module): name for name, module in model.named_modules()}
         for name, proxy in enabled_quantizers(model):
-            handler = Handler(proxy, name, bake_weights and isinstance(proxy, WeightQuantProxyFromInjectorBase))
+            bake = bake_weights and isinstance(proxy, WeightQuantProxyFromInjectorBase)
+            handler = Handler(proxy, name, layers, bake)
             proxy.export_handler = handler
             proxy._export_mode = True  # the property's setter would warn and prepare Brevitas' own handlers
             self._handlers.append(handler)
@@ -189,15 +209,6 @@ class Handlers:
         """Expect the calls of a forward pass from its beginning."""
         for handler in self._handlers:
             handler.next_call = 0
-
-    def baked(self) -> Iterator[tuple[Tensor, str]]:
-        """Yield each parameter value that is written in place of the model's own, with the parameter's name."""
-        for handler in self._handlers:
-            attribute = "bias" if isinstance(handler.proxy, BiasQuantProxyFromInjectorBase) else "weight"
-            layer, _, _ = handler.name.rpartition(".")
-            for call in handler.calls:
-                if call.value is not None:
-                    yield call.value, f"{layer}.{attribute}" if layer else attribute
 
 
 def enabled_quantizers(model: nn.Module) -> Iterator[tuple[str, QuantProxyFromInjector]]:

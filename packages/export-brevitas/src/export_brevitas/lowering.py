@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import onnx
@@ -16,11 +12,13 @@ from torch.onnx.errors import OnnxExporterError
 
 from export_brevitas import traced_ops
 from export_brevitas.capture import Program
+from export_brevitas.quiet import quiet
 from qonnx_core.errors import InvalidInput, Unsupported
 
 # Our traced operators keep this domain until `finishing` makes QONNX nodes of them.
 TRACED_DOMAIN = "export_brevitas.traced"
 PATH_ATTRIBUTE = "path"
+PARAMETER_ATTRIBUTE = "parameter"
 
 MIN_TORCH_OPSET = 18  # the oldest that torch's exporter writes
 MAX_OPSET = 23
@@ -45,7 +43,7 @@ def lower(program: Program, *, opset_version: int) -> ir.Model:
         raise InvalidInput(
             f"opset_version is {opset_version}; expected 1 to {MAX_OPSET}. Leave it out for the default."
         )
-    with _quiet():
+    with quiet():
         try:
             made = torch.onnx.export(
                 program.exported,
@@ -57,12 +55,13 @@ def lower(program: Program, *, opset_version: int) -> ir.Model:
             )
         except OnnxExporterError as error:
             raise Unsupported(
-                f"{_failing_operator(error)}: torch's ONNX exporter cannot translate it; expected operators with an ONNX "
-                "form. Write this part of forward() with other operators."
+                f"{_failing_operator(error)}: torch's ONNX exporter cannot translate it; expected operators with an "
+                "ONNX form. Write this part of forward() with other operators."
             ) from error
     if made is None:
         raise Unsupported("torch's ONNX exporter returned nothing; expected a graph. Try another torch version.")
-    return made.model
+    graph: ir.Model = made.model
+    return graph
 
 
 def _failing_operator(error: BaseException) -> str:
@@ -77,13 +76,21 @@ def _translations() -> dict[Any, Any]:
     quant, bipolar, trunc = (_operator(name) for name in ("Quant", "BipolarQuant", "Trunc"))
 
     def to_quant(
-        x: Any, scale: Any, zero_point: Any, bit_width: Any, signed: bool, narrow: bool, rounding_mode: str, name: str
+        x: Any,
+        scale: Any,
+        zero_point: Any,
+        bit_width: Any,
+        signed: bool,
+        narrow: bool,
+        rounding_mode: str,
+        name: str,
+        parameter: str,
     ) -> Any:
         attributes = {"signed": int(signed), "narrow": int(narrow), "rounding_mode": rounding_mode}
-        return quant(x, scale, zero_point, bit_width, **attributes, path=name)
+        return quant(x, scale, zero_point, bit_width, **attributes, path=name, parameter=parameter)
 
-    def to_bipolar(x: Any, scale: Any, name: str) -> Any:
-        return bipolar(x, scale, path=name)
+    def to_bipolar(x: Any, scale: Any, name: str, parameter: str) -> Any:
+        return bipolar(x, scale, path=name, parameter=parameter)
 
     def to_trunc(
         x: Any,
@@ -98,7 +105,7 @@ def _translations() -> dict[Any, Any]:
         name: str,
     ) -> Any:
         attributes = {"signed": int(signed), "narrow": int(narrow), "rounding_mode": rounding_mode}
-        return trunc(x, scale, zero_point, bit_width, out_scale, out_bit_width, **attributes, path=name)
+        return trunc(x, scale, zero_point, bit_width, out_scale, out_bit_width, **attributes, path=name, parameter="")
 
     ours = getattr(torch.ops, traced_ops.NAMESPACE)
     return {ours.quant.default: to_quant, ours.bipolar.default: to_bipolar, ours.trunc.default: to_trunc}
@@ -106,7 +113,9 @@ def _translations() -> dict[Any, Any]:
 
 def _operator(name: str) -> values.Op:
     schema = onnx.defs.OpSchema
-    attributes = {PATH_ATTRIBUTE: _STRING} | ({} if name == "BipolarQuant" else _QUANT_ATTRIBUTES)
+    attributes = {PATH_ATTRIBUTE: _STRING, PARAMETER_ATTRIBUTE: _STRING} | (
+        {} if name == "BipolarQuant" else _QUANT_ATTRIBUTES
+    )
     made = schema(
         name,
         TRACED_DOMAIN,
@@ -117,17 +126,3 @@ def _operator(name: str) -> values.Op:
         attributes=[schema.Attribute(each, kind, required=True) for each, kind in attributes.items()],
     )
     return values.Op(values.Opset(TRACED_DOMAIN, 1), name, made)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks (a missing torchvision, its own deprecations) off the user's screen."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

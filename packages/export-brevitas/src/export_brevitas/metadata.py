@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 
-class Metadata(Tensor):
+class Metadata(Tensor):  # type: ignore[misc]
     """A real tensor that no tracer sees, as long as it meets only its like."""
 
     @classmethod

@@ -6,7 +6,7 @@ reproduces its results bit for bit is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,7 +17,7 @@ from qonnx_core.errors import Unsupported
 
 Compute = Callable[[Tensor], Tensor]
 
-MAX_PROBED_BITS = 8  # wider grids are probed around zero and at their ends only
+_REACH = 20.0  # grid points that are probed on both sides of zero, of both ends and half way to them
 _FAR = 1e6  # far outside of any grid, in steps
 
 
@@ -33,17 +33,25 @@ class Quantization:
     rounding_mode: str = "ROUND"
     is_bipolar: bool = False
 
-    def __call__(self, x: Tensor, name: str) -> Tensor:
-        """Return ``x`` quantized; while tracing, as one operator of this name."""
+    def __call__(self, x: Tensor, name: str = "", parameter: str = "") -> Tensor:
+        """Return ``x`` quantized; while tracing, as one operator with these names."""
         if self.is_bipolar:
-            return traced_ops.bipolar(x, self.scale, name)
-        return traced_ops.quant(
-            x, self.scale, self.zero_point, self.bit_width, self.signed, self.narrow, self.rounding_mode, name
+            return traced_ops.bipolar(x, self.scale, name, parameter)
+        numbers = (self.scale, self.zero_point, self.bit_width)
+        return traced_ops.quant(x, *numbers, self.signed, self.narrow, self.rounding_mode, name, parameter)
+
+    def is_same_as(self, other: Quantization) -> bool:
+        """Return whether the two compute the same."""
+        return (
+            torch.equal(self.scale, other.scale)
+            and torch.equal(self.zero_point, other.zero_point)
+            and torch.equal(self.bit_width, other.bit_width)
+            and (self.signed, self.narrow, self.rounding_mode) == (other.signed, other.narrow, other.rounding_mode)
         )
 
     def reproduces(self, x: Tensor, result: Tensor) -> bool:
         """Return whether ``x`` quantized is ``result``, bit for bit."""
-        return torch.equal(self(x, ""), result)
+        return bool(torch.equal(self(x), result))
 
 
 def scalar_if_one(number: Tensor) -> Tensor:
@@ -85,16 +93,17 @@ def written_as(
 
 
 def probes(quantization: Quantization) -> Tensor:
-    """Return values around and between the points of the grid: quarters of a step, ties, both ends and far outside.
+    """Return values around and between the points of the grid: ties and near ties, both ends and far outside.
 
     Shape ``(number of probes,)`` where scale and zero point are single numbers, else ``(number of probes, ...)`` with
     the rest of the scale's shape, so that every channel sees every probe.
     """
     low, high = traced_ops.integer_bounds(quantization.bit_width, quantization.signed, False)
-    span = 2.0 ** min(int(quantization.bit_width), MAX_PROBED_BITS)
-    ends = [torch.arange(-2.0, 2.25, 0.25) + float(end) for end in (low, high)]
-    middle = torch.arange(-span - 2.0, span + 2.25, 0.25)
-    steps = torch.cat([middle, *ends, torch.tensor([-_FAR, _FAR])])
+    whole = torch.cat([torch.arange(-_REACH, _REACH + 1.0) + float(end) for end in (low, low / 2, 0.0, high / 2, high)])
+    ties = torch.unique(whole.round()) + 0.5
+    below, above = torch.nextafter(ties, ties - 1), torch.nextafter(ties, ties + 1)
+    fine = torch.arange(-2.0, 2.0, 1 / 64)
+    steps = torch.unique(torch.cat([whole.round(), ties, below, above, fine, torch.tensor([-_FAR, _FAR])]))
     shape = torch.broadcast_shapes(quantization.scale.shape, quantization.zero_point.shape)
     steps = steps.reshape(-1, *(1 for _ in shape[1:]))
     steps = steps.to(quantization.scale.device)
@@ -119,7 +128,7 @@ def of_activation(candidate: Quantization, x: Tensor, result: Tensor, compute: C
         if tried.reproduces(x, result) and tried.reproduces(values, compute(values)):
             return tried
     values = probes(candidate)
-    got, expected = candidate(values, ""), compute(values)
+    got, expected = candidate(values), compute(values)
     if got.shape == expected.shape:
         at = int(torch.nonzero((got != expected).flatten())[0]) if bool((got != expected).any()) else 0
         example = f"at {values.flatten()[at].item():g} it gives {expected.flatten()[at].item():g}"
@@ -132,24 +141,23 @@ def of_activation(candidate: Quantization, x: Tensor, result: Tensor, compute: C
     )
 
 
-def of_parameter(candidates: Sequence[Quantization], x: Tensor, result: Tensor, name: str) -> tuple[Quantization, bool]:
+def of_parameter(candidate: Quantization, x: Tensor, result: Tensor, name: str) -> tuple[Quantization, bool]:
     """Return how a quantized weight or bias is written, and whether from the given ``x`` (True) or from its result.
 
-    Where no candidate gives ``result`` from ``x``, the result is written in its place, provided that quantizing it
-    again changes nothing.
+    Where ``candidate`` does not give ``result`` from ``x``, the result is written in its place, provided that
+    quantizing it again changes nothing.
 
     Raises:
         Unsupported: not even the result lies on the grid.
     """
-    for tried in candidates:
-        if tried.reproduces(x, result):
-            return tried, True
-    for tried in candidates:
-        if tried.reproduces(result, result):
-            return tried, False
-    worst = float((candidates[0](result, "") - result).abs().max())
+    tried = (candidate, replace(candidate, narrow=not candidate.narrow))
+    for is_given, start in ((True, x), (False, result)):
+        for each in tried:
+            if each.reproduces(start, result):
+                return each, is_given
+    worst = float((candidate(result) - result).abs().max())
     raise Unsupported(
-        f"{name}: the quantized values do not lie on the grid of scale {candidates[0].scale.flatten()[:4].tolist()} and "
-        f"{int(candidates[0].bit_width)} bits (largest distance {worst:g}); expected integers times the scale. "
+        f"{name}: the quantized values are not on the grid of scale {candidate.scale.flatten()[:4].tolist()} and "
+        f"{int(candidate.bit_width)} bits (largest distance {worst:g}); expected integers times the scale. "
         "Use an integer weight quantizer, such as Int8WeightPerTensorFloat."
     )

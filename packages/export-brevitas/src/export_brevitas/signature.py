@@ -56,8 +56,8 @@ class ExampleCall:
         for leaf, name in zip(leaves, names, strict=True):
             if isinstance(leaf, QuantTensor) and not isinstance(leaf, IntQuantTensor):
                 raise Unsupported(
-                    f"{type(model).__name__}.forward, argument {name}: a {type(leaf).__name__}; expected a tensor or an "
-                    "IntQuantTensor. Give its value as a plain tensor."
+                    f"{type(model).__name__}.forward, argument {name}: a {type(leaf).__name__}; expected a tensor or "
+                    "an IntQuantTensor. Give its value as a plain tensor."
                 )
             value = leaf.value if isinstance(leaf, IntQuantTensor) else leaf
             if isinstance(value, Tensor):
@@ -65,8 +65,8 @@ class ExampleCall:
                 tensor_names.append(name)
         if not tensors:
             raise InvalidInput(
-                f"{type(model).__name__}.forward: the example arguments hold no tensor; expected at least one, it becomes "
-                "the graph's input. Give args= as a tensor such as torch.zeros(1, 784)."
+                f"{type(model).__name__}.forward: the example arguments hold no tensor; expected at least one, which "
+                "becomes the graph's input. Give args= as a tensor such as torch.zeros(1, 784)."
             )
         return ExampleCall(tuple(tensors), tuple(tensor_names), tuple(leaves), structure)
 
@@ -76,7 +76,7 @@ class ExampleCall:
         leaves = []
         for leaf in self.leaves:
             if isinstance(leaf, IntQuantTensor):
-                leaves.append(leaf.set(value=next(remaining)))
+                leaves.append(IntQuantTensor(next(remaining), *leaf[1:]))
             else:
                 leaves.append(next(remaining) if isinstance(leaf, Tensor) else leaf)
         args, kwargs = pytree.tree_unflatten(leaves, self.structure)
@@ -102,7 +102,7 @@ def output_tensors(output: Any) -> list[tuple[str, Tensor]]:
         Unsupported: something else than tensors, quantized tensors, tuples, lists and dictionaries of them.
     """
     if isinstance(output, QuantTensor):
-        output = output.value  # type: ignore[attr-defined]
+        output = output.value
     if isinstance(output, Tensor):
         return [("", output)]
     if isinstance(output, Mapping):

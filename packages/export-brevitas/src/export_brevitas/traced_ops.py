@@ -1,7 +1,8 @@
 """The quantizers as torch operators: what they compute, and what ``torch.export`` records in their place.
 
 Each computes in float32 exactly what the QONNX operator of its name computes. ``name`` is the quantizer's path in the
-model; it travels with the operator so that the written node can carry it.
+model and ``parameter`` that of the weight or bias that it quantizes, if any; they travel with the operator so that the
+written node can carry them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def integer_bounds(bit_width: Tensor, signed: bool, narrow: bool) -> tuple[Tenso
     return torch.zeros_like(bit_width), 2.0**bit_width - 1.0 - float(narrow)
 
 
-@torch.library.custom_op(f"{NAMESPACE}::quant", mutates_args=())
+@torch.library.custom_op(f"{NAMESPACE}::quant", mutates_args=())  # type: ignore[untyped-decorator]
 def quant(
     x: Tensor,
     scale: Tensor,
@@ -35,6 +36,7 @@ def quant(
     narrow: bool,
     rounding_mode: str,
     name: str,
+    parameter: str,
 ) -> Tensor:
     """Return ``(round(clip(x / scale + zero_point)) - zero_point) * scale``."""
     low, high = integer_bounds(bit_width, signed, narrow)
@@ -43,23 +45,23 @@ def quant(
     return (y - zero_point) * scale
 
 
-@quant.register_fake
-def _(x: Tensor, scale: Tensor, zero_point: Tensor, *_: Any) -> Tensor:
+@quant.register_fake  # type: ignore[untyped-decorator]
+def _(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x)
 
 
-@torch.library.custom_op(f"{NAMESPACE}::bipolar", mutates_args=())
-def bipolar(x: Tensor, scale: Tensor, name: str) -> Tensor:
+@torch.library.custom_op(f"{NAMESPACE}::bipolar", mutates_args=())  # type: ignore[untyped-decorator]
+def bipolar(x: Tensor, scale: Tensor, name: str, parameter: str) -> Tensor:
     """Return ``scale`` where ``x >= 0`` and ``-scale`` elsewhere."""
     return torch.where(x >= 0, 1.0, -1.0).to(x.dtype) * scale
 
 
-@bipolar.register_fake
-def _(x: Tensor, scale: Tensor, name: str) -> Tensor:
+@bipolar.register_fake  # type: ignore[untyped-decorator]
+def _(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x)
 
 
-@torch.library.custom_op(f"{NAMESPACE}::trunc", mutates_args=())
+@torch.library.custom_op(f"{NAMESPACE}::trunc", mutates_args=())  # type: ignore[untyped-decorator]
 def trunc(
     x: Tensor,
     scale: Tensor,
@@ -80,6 +82,6 @@ def trunc(
     return (y - zero_point / step) * out_scale
 
 
-@trunc.register_fake
+@trunc.register_fake  # type: ignore[untyped-decorator]
 def _(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x)

@@ -88,7 +88,7 @@ def _compare(model: nn.Module, onnx_model: ir.Model, call: ExampleCall, batch: M
 def _as_arrays(inputs: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Return inputs under the graph's names."""
     if isinstance(inputs, QuantTensor):
-        inputs = inputs.value  # type: ignore[attr-defined]
+        inputs = inputs.value
     if isinstance(inputs, Mapping):
         given = dict(inputs)
     elif isinstance(inputs, np.ndarray | Tensor):
@@ -105,7 +105,7 @@ def _as_arrays(inputs: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 def _as_array(value: Any) -> np.ndarray:
     if isinstance(value, QuantTensor):
-        value = value.value  # type: ignore[attr-defined]
+        value = value.value
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
