@@ -223,7 +223,7 @@ def _first_ambiguous(decisions: Sequence[Decision], position: int, sample: int) 
     for decision in decisions:
         ambiguous = decision.ambiguous()
         if ambiguous.ndim and position < len(ambiguous) and ambiguous[position].any():
-            element = tuple(int(axis[0]) for axis in np.nonzero(ambiguous[position]))
+            element = _first_true(ambiguous[position])
             return boundary_case(decision, position, sample, element)
     return None
 
@@ -260,9 +260,13 @@ def _differs(wanted: Array, found: Array) -> Mask:
 def _difference(name: str, sample: int, wanted: Array, found: Array, detail: str = "") -> FirstDifference:
     """The first differing element of one sample of one tensor."""
     wanted, found = np.asarray(wanted), np.asarray(found)
-    flat = int(np.argmin(_equal(wanted, found).reshape(-1)))
-    element = tuple(int(axis) for axis in np.unravel_index(flat, wanted.shape))
+    element = _first_true(~_equal(wanted, found))
     return FirstDifference(name, sample, element, _number(wanted[element]), _number(found[element]), detail=detail)
+
+
+def _first_true(mask: Mask) -> tuple[int, ...]:
+    """The index of the first true element."""
+    return tuple(int(axis) for axis in np.unravel_index(int(np.argmax(mask)), mask.shape))
 
 
 def _number(value: np.generic) -> float | int:

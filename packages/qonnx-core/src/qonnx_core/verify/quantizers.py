@@ -159,7 +159,8 @@ def _boundaries_of(mode: str, low: Float64, high: Float64) -> Callable[[Float64]
 
     def away_from_zero(position: Float64) -> Float64:
         side = np.where((position >= 0) & (high > 0) | (low >= 0), 1.0, -1.0)
-        return np.asarray(np.clip(side * np.maximum(np.abs(np.round(position)), 1.0), low, high))
+        nearest = np.round(position)
+        return np.asarray(np.where(side > 0, np.clip(nearest, 1.0, high), np.clip(nearest, low, -1.0)))
 
     return away_from_zero
 
