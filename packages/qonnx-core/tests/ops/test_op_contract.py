@@ -1,0 +1,58 @@
+"""Every operator keeps the common contract, on ties and extremes, in float32 and float64."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from qonnx_core.ops import BipolarQuant, IntQuant, MultiThreshold, Quant, Rounding, Trunc, TruncV1
+from qonnx_core.ops.op import QonnxOp
+from qonnx_core.testing.op_contract import OpExample, check_op, ties_and_extremes
+
+F32 = np.float32
+
+
+def _x(dtype: type = F32) -> np.ndarray:
+    return ties_and_extremes(dtype)
+
+
+QUANTS = [
+    OpExample(kind(signed, narrow, mode), [_x(), F32(scale), F32(zeropt), F32(bits)])
+    for kind, (signed, narrow), mode, (scale, zeropt, bits) in itertools.chain(
+        itertools.product(
+            [Quant], [(True, False), (True, True), (False, False), (False, True)], [Rounding.ROUND],
+            [(1, 0, 4), (0.3, 0, 8), (0.5, 3, 4), (1, 0, 1), (1, 0, 2.5), (1, 0, 32)],
+        ),
+        itertools.product([IntQuant], [(True, False)], list(Rounding), [(1, 0, 4), (0.125, 2, 6)]),
+    )
+]  # fmt: skip
+OTHERS = [
+    OpExample(Quant(), [_x(np.float64), F32(0.3), np.int64(1), np.int64(5)]),
+    OpExample(Quant(), [_x().reshape(-1, 1), np.asarray([[1.0, 0.5, 0.25]], F32), np.zeros((1, 1), F32), F32(4)]),
+    OpExample(Quant(), [_x().reshape(-1, 1), F32(1), F32(0), np.asarray([[1.0, 2, 4]], F32)]),
+    OpExample(BipolarQuant(), [_x(), F32(0.7)]),
+    OpExample(BipolarQuant(), [_x(np.float64).reshape(-1, 1), np.asarray([[1.0, 0.5]], F32)]),
+    *(OpExample(TruncV1(mode), [_x(), F32(0.5), F32(1), F32(8), F32(5)]) for mode in Rounding),
+    *(OpExample(Trunc(mode), [_x(), F32(0.5), F32(0), F32(8), F32(2), F32(4)]) for mode in Rounding),
+    OpExample(Trunc(Rounding.ROUND, False, True), [_x(np.float64), F32(0.5), F32(4), F32(8), F32(2), F32(4)]),
+    OpExample(MultiThreshold("UINT2"), [_x().reshape(-1, 1), np.asarray([[-1.5, 0, 7.25]], F32)]),
+    OpExample(MultiThreshold("INT2", 0.5, -1.0), [_x(np.float64).reshape(-1, 1), np.asarray([[3.0, 0, 0]], F32)]),
+    OpExample(MultiThreshold("UINT4"), [_x()[:96].reshape(4, 2, 3, 4), np.sort(_x()[:30].reshape(2, 15))]),
+    OpExample(MultiThreshold("UINT4", 1.0, 0.0, "NHWC"), [_x()[:96].reshape(4, 2, 3, 4), _x()[:28].reshape(4, 7)]),
+    OpExample(MultiThreshold("BIPOLAR", 2.0, -1.0, "NC"), [_x()[:96].reshape(-1, 4), _x()[:4].reshape(4, 1)]),
+    OpExample(MultiThreshold("UINT1"), [_x()[:96].reshape(4, 4, 6), np.zeros((4, 1), F32)]),
+]
+
+
+@pytest.mark.parametrize("example", [*QUANTS, *OTHERS], ids=lambda example: type(example.op).__name__)
+def test_an_operator_keeps_the_contract(example: OpExample) -> None:
+    check_op(example)
+
+
+def test_the_contract_covers_every_operator() -> None:
+    from qonnx_core.ops.registry import BUILT_IN
+
+    covered: set[type[QonnxOp]] = {type(example.op) for example in (*QUANTS, *OTHERS)}
+    assert covered == set(BUILT_IN)
