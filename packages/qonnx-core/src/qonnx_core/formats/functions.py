@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.formats.opsets import TARGET_OPSET
@@ -63,7 +62,7 @@ def _dispatch(builder: FunctionBuilder, variants: Sequence[QonnxOp], inputs: lis
     for name, text in first.variant():
         given = ir.Node("", "Constant", [], [ir.RefAttr("value_string", name, ir.AttributeType.STRING)])
         builder.nodes.append(given)
-        wanted = builder.node("Constant", [], {"value": ir.tensor(np.asarray([text], dtype=object).reshape(()))})[0]
+        wanted = builder.node("Constant", [], {"value_string": text})[0]
         same = builder.node("Equal", [given.outputs[0], wanted])[0]
         is_first = same if is_first is None else builder.node("And", [is_first, same])[0]
     assert isinstance(is_first, ir.Value)
