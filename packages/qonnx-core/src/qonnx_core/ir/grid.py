@@ -44,9 +44,9 @@ class Grid:
         object.__setattr__(self, "zero_point", _collapsed(int(z) for z in self.zero_point))
         object.__setattr__(self, "offset", _collapsed(Fraction(o) for o in self.offset))
         if not self.datatype.is_integer():
-            raise InvalidInput(f"grid: its data type is {self.datatype}; an integer type is needed. Use e.g. INT8*2^-4.")
+            raise InvalidInput(f"grid: data type {self.datatype}; an integer type is needed. Use e.g. INT8*2^-4.")
         if any(s <= 0 for s in self.scale):
-            raise InvalidInput(f"grid: scale {self.scale_text()}; every scale has to be above 0. Flip the sign upstream.")
+            raise InvalidInput(f"grid: scale {self.scale_text()}; every scale has to be above 0. Flip signs upstream.")
         lengths = {len(part) for part in (self.scale, self.zero_point, self.offset)} - {1}
         if len(lengths) > 1:
             raise InvalidInput(
@@ -95,8 +95,8 @@ class Grid:
         return Grid(_datatype(datatype, datatype), tuple(_rational(s, s) for s in scales), zeros)
 
     def scale_text(self) -> str | list[str]:
-        """The scale as ``p/q`` or a float32 literal (whichever names it exactly and shortest), or a list per channel."""
-        texts = [rational_text(s) for s in self.scale]
+        """Return the scale as ``p/q`` or a float32 literal, whichever is exact and shorter, or a list per channel."""
+        texts = [_ratio_text(s) for s in self.scale]
         return texts[0] if len(texts) == 1 else texts
 
     def __str__(self) -> str:
@@ -110,11 +110,11 @@ class Grid:
         return text
 
     def exact(self, k: int, channel: int = 0) -> Fraction:
-        """The rational that the integer ``k`` stands for in a channel."""
+        """Return the rational that the integer ``k`` stands for in a channel."""
         return self._at(self.scale, channel) * (k - self._at(self.zero_point, channel)) + self._at(self.offset, channel)
 
     def to_values(self, k: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """The float32 nearest to the exact rational of each integer (ties to even); last axis = channels."""
+        """Return the float32 nearest to the exact rational of each integer (ties to even); last axis = channels."""
         ints = np.asarray(k).astype(np.int64)
         scale, zero, offset = (self._row(part) for part in (self.scale, self.zero_point, self.offset))
         product = (ints - zero.astype(np.int64)).astype(np.float64) * scale
@@ -130,7 +130,7 @@ class Grid:
         return np.asarray(values, np.float32)
 
     def to_integers(self, x: npt.ArrayLike) -> tuple[IntArray, npt.NDArray[np.bool_]]:
-        """The nearest integer of each value (half to even, saturating), and whether the value was on the grid.
+        """Return the nearest integer of each value (half to even, saturating), and whether the value was on the grid.
 
         A value is on the grid when it is the float32 nearest to what its integer stands for. Wider floats are first
         rounded to float32, because that is what the model sees. Decided exactly. Raises InvalidInput for NaN.
@@ -165,7 +165,7 @@ class Grid:
 
 
 def nearest_float32(value: Fraction) -> np.float32:
-    """The float32 nearest to a rational, ties to even; overflows to infinity."""
+    """Return the float32 nearest to a rational, ties to even; overflows to infinity."""
     with np.errstate(over="ignore", under="ignore"):
         guess = np.float32(float(value))  # twice rounded: at most one float32 away
     if not np.isfinite(guess):
@@ -179,14 +179,16 @@ def nearest_float32(value: Fraction) -> np.float32:
 
 def rational_text(value: Fraction) -> str:
     """Text that ``Grid.parse`` reads back to the same rational: ``2^-n``, ``p/q`` or a float32 literal."""
-    short = str(value)
     if value > 0 and value.numerator == 1 and value.denominator > 1 and not value.denominator & (value.denominator - 1):
         return f"2^-{value.denominator.bit_length() - 1}"
-    literal = repr(float(np.float32(float(value)))) if value.denominator != 1 else short
-    shortest = str(np.float32(float(value))) if value.denominator != 1 else short
-    if len(short) > len(shortest) and _float32_literal(shortest) == value:
-        return shortest
-    return literal if len(short) > len(literal) and _float32_literal(literal) == value else short
+    return _ratio_text(value)
+
+
+def _ratio_text(value: Fraction) -> str:
+    ratio = str(value)
+    literal = str(np.float32(float(value)))
+    exact = value.denominator != 1 and np.isfinite(np.float32(literal)) and _float32_literal(literal) == value
+    return literal if exact and len(literal) < len(ratio) else ratio
 
 
 def _float32_literal(text: str) -> Fraction:

@@ -62,7 +62,7 @@ class Thresholds:
 
 @dataclass(frozen=True, eq=False)
 class Requantize:
-    """``output = clip(round(input / 2**shift), lo, hi)``; ``rounding`` is a QONNX rounding mode, shift may be negative."""
+    """``output = clip(round(input / 2**shift), lo, hi)``; ``rounding`` is a QONNX rounding mode."""
 
     name: str
     input: IntTensor
@@ -126,5 +126,5 @@ Layer = MatMul | Thresholds | Requantize | Scale | AddConstant | Add | LabelSele
 
 
 def inputs_of(layer: Layer) -> tuple[IntTensor, ...]:
-    """The integer tensors that a layer reads, in order."""
+    """Return the integer tensors that a layer reads, in order."""
     return layer.inputs if isinstance(layer, Add) else (layer.input,)
