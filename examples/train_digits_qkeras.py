@@ -22,7 +22,7 @@ INPUT_GRID = "UINT5*1/16"
 
 
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return (x_train, y_train, x_test, y_test) of the fixed 70/30 split: float32 (N, 64) in k/16, int64 labels (N,)."""
+    """Return (x_train, y_train, x_test, y_test) of the fixed 70/30 split: x (N, 64) in k/16, y (N,)."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

@@ -36,13 +36,14 @@ def emit_activation(activation: Any, scope: Scope, x: ir.Value, where: str) -> i
         facts = Facts(activation, where)
         return QUANTIZERS.get(name, _refuse)(facts, scope, x)
     function = _function_name(activation)
-    if function in FUNCTIONS:
+    if function is not None and function in FUNCTIONS:
         return FUNCTIONS[function](scope, x)
     if hasattr(type(activation), "_set_trainable_parameter") or function is None:
         Facts(activation, where)  # a foreign quantizer or object: raises and says so
+    known = ", ".join(sorted({key.partition(":")[2] for key in FUNCTIONS}))
     raise Unsupported(
-        f"{where}: the activation function is {function}; expected one of "
-        f"{', '.join(sorted({known.partition(':')[2] for known in FUNCTIONS}))} or a QKeras quantizer. Use one of these."
+        f"{where}: the activation function is {function}; expected one of {known} or a QKeras quantizer. "
+        "Use one of these."
     )
 
 
@@ -64,7 +65,7 @@ def _function_name(function: Any) -> str | None:
 def _quantized_bits(facts: Facts, scope: Scope, x: ir.Value) -> ir.Value:
     """Quant on the unscaled grid, then alpha: QKeras rounds before it scales."""
     facts.refuse_automatic_alpha()
-    bits, signed = facts.bits, facts.keep_negative()
+    bits, signed = facts.bits, facts.keep_negative
     alpha = facts.alpha
     if bits == 1 and signed:
         return scope.bipolar(x, alpha)
@@ -105,7 +106,7 @@ def _quantized_relu(facts: Facts, scope: Scope, x: ir.Value) -> ir.Value:
                 "expected a power of two between 2**(1-bits) and 1, so that the lowest level lies on the grid",
                 "Choose such a slope, or more bits",
             )
-        y = scope.node("LeakyRelu", [x], "leaky_relu", alpha=slope)
+        y = scope.node("LeakyRelu", [x], "leaky_relu", attributes={"alpha": slope})
         if slope < 1 or before is not None:
             y = scope.clip(y, -math.ldexp(slope, integer), before, "clip")
     elif before is not None:
@@ -246,9 +247,9 @@ def _binary_tanh(scope: Scope, x: ir.Value) -> ir.Value:
     return scope.add(scope.mul(_binary_sigmoid(scope, x, "quant"), 2.0, "double"), -1.0, "")
 
 
-def _unary(op_type: str, **attributes: int | float | str) -> Callable[[Scope, ir.Value], ir.Value]:
+def _unary(op_type: str, attributes: Mapping[str, int | float] | None = None) -> Callable[[Scope, ir.Value], ir.Value]:
     def emit(scope: Scope, x: ir.Value) -> ir.Value:
-        return scope.node(op_type, [x], "", **attributes)
+        return scope.node(op_type, [x], "", attributes=attributes)
 
     return emit
 
@@ -256,12 +257,12 @@ def _unary(op_type: str, **attributes: int | float | str) -> Callable[[Scope, ir
 FUNCTIONS: Mapping[str, Callable[[Scope, ir.Value], ir.Value]] = {
     "keras:linear": lambda scope, x: x,
     "keras:relu": _unary("Relu"),
-    "keras:softmax": _unary("Softmax", axis=-1),
+    "keras:softmax": _unary("Softmax", {"axis": -1}),
     "keras:sigmoid": _unary("Sigmoid"),
     "keras:tanh": _unary("Tanh"),
     "keras:hard_sigmoid": lambda scope, x: _linear_sigmoid(scope, x, 0.2, label=""),
-    "keras:elu": _unary("Elu", alpha=1.0),
-    "keras:selu": _unary("Selu", alpha=1.6732632423543772, gamma=1.0507009873554805),
+    "keras:elu": _unary("Elu", {"alpha": 1.0}),
+    "keras:selu": _unary("Selu", {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}),
     "keras:softplus": _unary("Softplus"),
     "keras:softsign": _unary("Softsign"),
     "keras:exponential": _unary("Exp"),

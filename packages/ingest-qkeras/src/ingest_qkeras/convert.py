@@ -119,7 +119,7 @@ class _Walk:
         arguments = node.call_kwargs or {}
         if arguments.get("training"):
             raise Unsupported(
-                f"{where}: called with training=True, so that it stays random or batch-dependent at inference; expected "
+                f"{where}: called with training=True, so that it is random or batch-dependent at inference; expected "
                 "inference. Build the model without this argument."
             )
         if arguments.get("mask") is not None:

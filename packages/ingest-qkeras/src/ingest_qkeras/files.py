@@ -53,8 +53,8 @@ def load_model(path: Path, frameworks: Frameworks) -> Any:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
         raise InvalidModel(
             f"{path}: Keras cannot rebuild the model ({type(error).__name__}: {reason}); expected a model that "
-            "qkeras.utils.load_qmodel reads. QKeras saves some models in a form that it cannot read back (alpha arrays, "
-            "quantizer objects in .keras files): convert those from the live object with from_keras."
+            "qkeras.utils.load_qmodel reads. QKeras writes some models in a form that it cannot read back (alpha as "
+            "array, quantizer objects in .keras files): convert those from the live object with from_keras."
         ) from error
 
 

@@ -46,8 +46,8 @@ def from_keras(
     frameworks = load_frameworks()
     if not isinstance(model, frameworks.tf.keras.Model):
         raise InvalidInput(
-            f"source: a model of Keras 3 ({type(model).__module__}); expected one of Keras 2. Set TF_USE_LEGACY_KERAS=1 "
-            "before the first import of tensorflow and build it with tf.keras."
+            f"source: a model of Keras 3 ({type(model).__module__}); expected one of Keras 2. Set "
+            "TF_USE_LEGACY_KERAS=1 before the first import of tensorflow and build it with tf.keras."
         )
     converted = convert(model, name if name is not None else str(model.name), frameworks)
     if verify:

@@ -53,7 +53,7 @@ class GraphBuilder:
         unique = _unique(name, self._value_names)
         tensor = ir.tensor(np.ascontiguousarray(array), name=unique)
         value = ir.Value(
-            name=unique, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+            name=unique, shape=ir.Shape(np.shape(array)), type=ir.TensorType(tensor.dtype), const_value=tensor
         )
         self._initializers[unique] = value
         return value
@@ -143,13 +143,15 @@ class Scope:
         *,
         shape: ir.Shape | None = None,
         domain: str = "",
-        **attributes: int | float | str,
+        attributes: Mapping[str, int | float | str] | None = None,
     ) -> ir.Value:
         """Return the output of a node; without ``shape`` it has the shape of the first input."""
-        output_shape = shape if shape is not None else inputs[0] and inputs[0].shape
-        assert output_shape is not None
+        if shape is None:
+            assert inputs[0] is not None
+            assert inputs[0].shape is not None
+            shape = ir.Shape(inputs[0].shape)
         output_name = self.path(label or op_type.lower())
-        return self.builder.add_node(domain, op_type, inputs, attributes, self.path(label), output_name, output_shape)
+        return self.builder.add_node(domain, op_type, inputs, attributes or {}, self.path(label), output_name, shape)
 
     def add(self, x: ir.Value, constant: npt.ArrayLike, label: str) -> ir.Value:
         """``x + constant``."""
@@ -194,9 +196,7 @@ class Scope:
             [x, *parameters],
             label,
             domain=DOMAIN,
-            signed=int(signed),
-            narrow=int(narrow),
-            rounding_mode=rounding,
+            attributes={"signed": int(signed), "narrow": int(narrow), "rounding_mode": rounding},
         )
 
     def bipolar(self, x: ir.Value, scale: npt.ArrayLike, *, prefix: str = "", label: str = "") -> ir.Value:

@@ -114,12 +114,12 @@ def _relu(call: LayerCall, output: Any) -> ir.Value:
     if slope == 0.0:
         return scope.node("Relu", [call.x], "") if top is None else scope.clip(call.x, 0.0, top, "")
     if top is None:
-        return scope.node("LeakyRelu", [call.x], "", alpha=slope)
-    return scope.clip(scope.node("LeakyRelu", [call.x], "leaky_relu", alpha=slope), None, top, "")
+        return scope.node("LeakyRelu", [call.x], "", attributes={"alpha": slope})
+    return scope.clip(scope.node("LeakyRelu", [call.x], "leaky_relu", attributes={"alpha": slope}), None, top, "")
 
 
 def _leaky_relu(call: LayerCall, output: Any) -> ir.Value:
-    return call.scope.node("LeakyRelu", [call.x], "", alpha=float(call.layer.alpha))
+    return call.scope.node("LeakyRelu", [call.x], "", attributes={"alpha": float(call.layer.alpha)})
 
 
 def _softmax(call: LayerCall, output: Any) -> ir.Value:
@@ -128,7 +128,7 @@ def _softmax(call: LayerCall, output: Any) -> ir.Value:
         if len(axis) != 1:
             raise Unsupported(f"{call.where}: softmax over axes {list(axis)}; expected one axis. Flatten before it.")
         axis = axis[0]
-    return call.scope.node("Softmax", [call.x], "", axis=int(axis))
+    return call.scope.node("Softmax", [call.x], "", attributes={"axis": int(axis)})
 
 
 def _batch_normalization(call: LayerCall, output: Any) -> ir.Value:
@@ -174,7 +174,7 @@ def _flatten(call: LayerCall, output: Any) -> ir.Value:
         raise Unsupported(
             f"{call.where}: data_format is channels_first; expected channels_last. Build it channels-last."
         )
-    return call.scope.node("Flatten", [call.x], "", shape=call.shape(output), axis=1)
+    return call.scope.node("Flatten", [call.x], "", shape=call.shape(output), attributes={"axis": 1})
 
 
 def _reshape(call: LayerCall, output: Any) -> ir.Value:

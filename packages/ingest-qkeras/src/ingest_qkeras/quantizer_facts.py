@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import operator
+import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from qonnx_core.errors import Unsupported
+
+FloatArray = npt.NDArray[np.float32]
 
 # Quantizer classes of QKeras 0.9 that this package knows; subclasses may compute anything and are refused.
 KNOWN = frozenset(
@@ -119,11 +122,11 @@ class Facts:
         return alpha if isinstance(alpha, str) else None
 
     @property
-    def alpha(self) -> np.ndarray:
+    def alpha(self) -> FloatArray:
         """The fixed scaling factor, 1.0 for None; a float32 array that broadcasts against the tensor."""
         alpha = getattr(self.quantizer, "alpha", None)
         if alpha is None:
-            return np.float32(1.0).reshape(())
+            return np.array(1.0, dtype=np.float32)
         array = np.asarray(alpha.numpy() if hasattr(alpha, "numpy") else alpha, dtype=np.float32)
         if not (np.isfinite(array).all() and (array > 0).all()):
             raise self.refusal(
@@ -140,11 +143,12 @@ class Facts:
                 "Use a number for alpha",
             )
 
+    @property
     def keep_negative(self) -> bool:
         """Whether negative values are kept (quantized_bits)."""
-        return bool(operator.index(int(getattr(self.quantizer, "keep_negative", True))))
+        return bool(getattr(self.quantizer, "keep_negative", True))
 
 
-def step(exponent: int) -> np.ndarray:
+def step(exponent: int) -> FloatArray:
     """Return ``2**exponent`` as a float32 scalar."""
-    return np.ldexp(np.float32(1.0), exponent).astype(np.float32).reshape(())
+    return np.array(math.ldexp(1.0, exponent), dtype=np.float32)

@@ -73,7 +73,7 @@ def _arrays(converted: ir.Model, inputs: Inputs | None) -> dict[str, FloatArray]
             raise InvalidInput(
                 f"verify_inputs: the names are {sorted(inputs)}; expected {names}. Rename the arrays to the inputs."
             )
-        found = [inputs[name] for name in names]
+        found: list[Any] = [inputs[name] for name in names]
     elif len(names) == 1 and not (isinstance(inputs, list | tuple) and len(inputs) == 1 and np.ndim(inputs[0]) > 1):
         found = [inputs]
     else:

@@ -1,4 +1,4 @@
-"""Turns a weight and its QKeras quantizer into float weights plus the quantizer node that evaluates to the same numbers.
+"""Turns a weight and its QKeras quantizer into float weights plus a quantizer node that evaluates to the same numbers.
 
 The weights of the model are kept where Quant of them gives what QKeras evaluates. Where it does not (an alpha that is
 no power of two, a scale found by iterating, a ternary threshold), the weights are *baked*: the evaluated numbers are
@@ -54,11 +54,8 @@ def quantize(x: FloatArray, grid: WeightGrid, rounding: str = "ROUND") -> FloatA
     else:
         low, high = 0, 2**grid.bits - 1 - grid.narrow
     y = np.clip((x / grid.scale).astype(np.float32), np.float32(low), np.float32(high))
-    if rounding == "HALF_UP":
-        y = np.sign(y) * np.floor(np.abs(y) + np.float32(0.5))
-    else:
-        y = np.round(y)
-    return (y * grid.scale).astype(np.float32)
+    rounded = np.sign(y) * np.floor(np.abs(y) + np.float32(0.5)) if rounding == "HALF_UP" else np.round(y)
+    return (rounded * grid.scale).astype(np.float32)
 
 
 def quantize_weight(quantizer: Any, raw: npt.ArrayLike, where: str) -> QuantizedWeight:
@@ -159,7 +156,7 @@ def _grid_of(facts: Facts, evaluated: FloatArray) -> WeightGrid | None:
 
 
 def _grid_of_bits(facts: Facts) -> WeightGrid:
-    bits, signed = facts.bits, facts.keep_negative()
+    bits, signed = facts.bits, facts.keep_negative
     if facts.alpha_text is not None:
         if bits == 1:
             raise facts.refusal(
