@@ -40,26 +40,36 @@ _STRETCH_SECONDS = 0.2
 _MEMORY_SUFFIXES = frozenset({".hex", ".mem"})
 _MODEL = "Vsim"
 
-_VERILATOR_OPTIONS = (
-    *(
-        "--cc",
-        "--no-timing",
-        "-O3",
-        "--x-assign",
-        "fast",
-        "--x-initial",
-        "fast",
-        "--noassert",
-        "-Wno-fatal",
-        "-Wno-WIDTH",
-    ),
-    *("--output-split", "20000", "--output-split-cfuncs", "2000"),
-)
-_DEFINES = (
-    *("-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0"),
-    *("-DVL_USER_WARN", "-DVL_USER_FATAL", "-DVL_USER_STOP"),
-)
-_CXX_OPTIONS = ("-O2", "-march=native", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-w")
+_VERILATOR_OPTIONS = [
+    "--cc",
+    "--no-timing",
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--noassert",
+    "--output-split",
+    "20000",
+    "--output-split-cfuncs",
+    "2000",
+    "-Wno-fatal",
+    "-Wno-WIDTH",
+    "-Werror-USERERROR",
+    "-Werror-USERFATAL",
+]
+_DEFINES = [
+    "-DVERILATOR=1",
+    "-DVM_COVERAGE=0",
+    "-DVM_SC=0",
+    "-DVM_TIMING=0",
+    "-DVM_TRACE_FST=0",
+    "-DVM_TRACE_SAIF=0",
+    "-DVL_USER_WARN",
+    "-DVL_USER_FATAL",
+    "-DVL_USER_STOP",
+]
+_CXX_OPTIONS = "-O2 -march=native -std=c++17 -fPIC -fvisibility=hidden -w".split()  # noqa: SIM905 - read as a command line
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("qonnx_core.eda", "templates"),
@@ -74,7 +84,7 @@ _FAULTS = {
     4: "tlast is low on the last beat of a frame; expected it high there",
     5: "tlast is high before the last beat of a frame; expected it on the last beat only",
     6: "tvalid is high during reset; expected no output before reset is done",
-    7: "an output came before the first input beat of its frame; expected inputs first",
+    7: "a beat came before any input beat of its frame; expected inputs first",
     8: "more beats came than the frames have; expected none after the last one",
     9: "tready depends on an output's tready within the same cycle; expected a register between",
     10: "tvalid depends on an output's tready within the same cycle; expected tvalid not to wait for tready",

@@ -112,3 +112,27 @@ def rtl_source(name: str, package: str = "qonnx_core.eda") -> Path:
         known = ", ".join(sorted(file.stem for file in rtl_library(package).glob("*.sv")))
         raise InvalidInput(f"RTL library of {package}: found no module {name!r}; expected one of {known}.")
     return path
+
+
+_FIRST_WORD = re.compile(r"^\s*([A-Za-z_][A-Za-z0-9_]*)\s+[#A-Za-z_]", re.MULTILINE)
+
+
+def rtl_sources(*names: str, package: str = "qonnx_core.eda") -> list[Path]:
+    """Return the files of library modules and of those they instantiate, each once, a module before its users."""
+    known = {file.stem for file in rtl_library(package).glob("*.sv")}
+    found: dict[str, Path] = {}
+
+    def add(name: str) -> None:
+        if name in found:
+            return
+        path = rtl_source(name, package)
+        words = set(
+            re.findall(r"^\s*([A-Za-z_][A-Za-z0-9_]*)\s+#?\s*[(A-Za-z_]", path.read_text("utf-8"), re.MULTILINE)
+        )
+        for used in sorted((words & known) - {name}):
+            add(used)
+        found[name] = path
+
+    for name in names:
+        add(name)
+    return list(found.values())

@@ -2,7 +2,7 @@
 /// Latency: 1 cycle after the last element of an output beat has come (2 from a wide to a narrow stream that divides it).
 /// Rate: min(InElements, OutElements) elements per cycle.
 /// Back-pressure: s_ready_o follows from registers alone, never from m_ready_i of the same cycle.
-/// Frames have to be whole beats on both sides. Reset forgets all elements; data is not reset.
+/// Frames have to be whole beats on both sides. Reset forgets all elements; data is not reset. Needs stream_skid.sv.
 module stream_dwc #(
   parameter int unsigned ElementBits = 8,  // bits of an element
   parameter int unsigned InElements  = 1,  // elements of an input beat

@@ -1,7 +1,7 @@
 /// Gives every word of a stream to each of its outputs; an output may be ahead of another by one word.
 /// Latency: 1 cycle. Rate: 1 word per cycle when all outputs are ready.
 /// Back-pressure: the slowest output decides; s_ready_o comes from a register.
-/// Reset forgets all words; data is not reset.
+/// Reset forgets all words; data is not reset. Needs stream_skid.sv.
 module stream_fork #(
   parameter int unsigned Width   = 8,  // bits of a word
   parameter int unsigned Outputs = 2   // number of outputs, at least 1
