@@ -15,6 +15,7 @@ from qonnx_core.execute.inputs import check_inputs
 from qonnx_core.execute.lower import lower
 from qonnx_core.execute.session import RUNTIME_ERRORS, open_session
 from qonnx_core.formats.normalize import normalize
+from qonnx_core.passes.base import has_graphs
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.inline_functions import InlineFunctions
 from qonnx_core.passes.make_batch_symbolic import MakeBatchSymbolic
@@ -49,7 +50,8 @@ class CompiledModel:
         MakeBatchSymbolic().run(self._model)
         self.input_names = tuple(value.name or "" for value in self._model.graph.inputs)
         self._graph_outputs = tuple(value.name or "" for value in self._model.graph.outputs)
-        self._tensors = _named_values(self._model.graph)
+        self._tensors = tuple(_named_values(self._model.graph))
+        self._dependent = _dependent_names(self._model.graph)
         lower(self._model)
         self.output_names = self._graph_outputs if outputs is None else self._known(outputs)
         self._sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
@@ -58,7 +60,7 @@ class CompiledModel:
     @property
     def tensor_names(self) -> tuple[str, ...]:
         """The names of all tensors that :meth:`run` can return, in the order of the graph."""
-        return tuple(self._tensors)
+        return self._tensors
 
     def run(self, inputs: Mapping[str, Array], intermediates: Iterable[str] = ()) -> dict[str, Array]:
         """Return the outputs, and the named intermediate tensors, by name.
@@ -82,8 +84,7 @@ class CompiledModel:
         return {name: self._joined(name, [part[name] for part in parts], step) for name in wanted}
 
     def _joined(self, name: str, parts: list[Array], step: int) -> Array:
-        value = self._tensors[name]
-        if value.is_initializer():
+        if name not in self._dependent:
             return parts[0]
         if parts[0].ndim == 0 or parts[0].shape[0] != step:
             raise InvalidInput(
@@ -111,7 +112,7 @@ class CompiledModel:
             if name not in self._tensors:
                 raise InvalidInput(
                     f"tensor {name!r}: the model has none of this name; expected one of its "
-                    f"{len(self._tensors)} tensors, such as {', '.join(list(self._tensors)[:4])}. Check the spelling."
+                    f"{len(self._tensors)} tensors, such as {', '.join(self._tensors[:4])}. Check the spelling."
                 )
         return unique
 
@@ -128,3 +129,12 @@ class CompiledModel:
 def _named_values(graph: ir.Graph) -> dict[str, ir.Value]:
     values = [*graph.inputs, *graph.initializers.values(), *(output for node in graph for output in node.outputs)]
     return {value.name: value for value in values if value.name}
+
+
+def _dependent_names(graph: ir.Graph) -> frozenset[str]:
+    """Return the names of the tensors that depend on the inputs of the graph; nodes with inner graphs count as such."""
+    dependent = set(graph.inputs)
+    for node in graph:
+        if has_graphs(node) or any(value in dependent for value in node.inputs):
+            dependent.update(node.outputs)
+    return frozenset(value.name or "" for value in dependent)

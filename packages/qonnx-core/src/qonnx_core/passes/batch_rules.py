@@ -15,10 +15,10 @@ from qonnx_core.passes.base import has_graphs
 _Rule = Callable[[ir.Node, Sequence[bool]], bool]
 
 
-def first_mixing_node(model: ir.Model) -> ir.Node | ir.Value | None:
-    """Return the first node that is not known to treat samples alike, or an output without a batch; None where all do.
+def first_mixing_node(model: ir.Model) -> ir.Node | None:
+    """Return the first node that is not known to treat samples alike, or None where all do.
 
-    The first axis of every graph input is the batch. Shapes have to be inferred.
+    Nodes that do not depend on the inputs are constants and count as known. The first axis of every graph input is the batch. Shapes have to be inferred.
     """
     batched: set[ir.Value] = set(model.graph.inputs)
     for node in model.graph:
@@ -30,9 +30,6 @@ def first_mixing_node(model: ir.Model) -> ir.Node | ir.Value | None:
         if not _treats_samples_alike(node, flags, model):
             return node
         batched.update(node.outputs)
-    for value in model.graph.outputs:
-        if value not in batched and not value.is_initializer():
-            return value
     return None
 
 
