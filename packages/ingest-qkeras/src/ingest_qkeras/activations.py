@@ -170,7 +170,10 @@ def _binary(facts: Facts, scope: Scope, x: ir.Value) -> ir.Value:
 
 
 def _ternary(facts: Facts, scope: Scope, x: ir.Value) -> ir.Value:
-    """``alpha * sign(x)`` where ``|x| >= threshold``: x / (2 * threshold), rounded half away from zero, in -1 to 1."""
+    """``alpha * sign(x)`` where ``|x| >= threshold``: x / threshold clipped to -1 to 1, rounded toward zero.
+
+    A float32 below the threshold gives a quotient below 1, so that the decision is exact in float32 too.
+    """
     facts.refuse_automatic_alpha()
     alpha = facts.alpha
     threshold = getattr(facts.quantizer, "threshold", None)
@@ -178,9 +181,8 @@ def _ternary(facts: Facts, scope: Scope, x: ir.Value) -> ir.Value:
     if not value > 0:
         raise facts.refusal(f"threshold is {value:g}", "expected a positive number", "Use binary for no dead band")
     one = bool((alpha == 1.0).all())
-    y = x if value == 0.5 else scope.div(x, np.float32(2) * value, "threshold")
-    label = "" if one else "quant"
-    y = scope.quant(y, 1.0, 2, signed=True, narrow=True, rounding="HALF_UP", label=label)
+    y = x if value == 1 else scope.div(x, value, "threshold")
+    y = scope.quant(y, 1.0, 2, signed=True, narrow=True, rounding="DOWN", label="" if one else "quant")
     return y if one else scope.mul(y, alpha, "")
 
 
