@@ -46,8 +46,9 @@ class Model:
 def make_brevitas(folder: Path) -> None:
     """Train the Brevitas model, export it, and save the held-out samples with the framework's outputs."""
     import torch
-    from export_brevitas import export_qonnx
     from train_digits_brevitas import train
+
+    from export_brevitas import export_qonnx
 
     model, x, labels = train()
     x = np.asarray(x, np.float32)
@@ -61,9 +62,9 @@ def make_brevitas(folder: Path) -> None:
 
 def make_qkeras(folder: Path) -> None:
     """Train the QKeras model, convert it, and save the held-out samples with the framework's outputs."""
-    from ingest_qkeras import from_keras
     from train_digits_qkeras import train
 
+    from ingest_qkeras import from_keras
     from qonnx_core import save as save_model
 
     model, x, labels = train()
@@ -127,7 +128,15 @@ def build(model: Model, folder: Path, backend: str, output: Path, synthesize: li
 def results(rows: list[dict[str, Any]]) -> Table:
     """Return the table of all builds."""
     table = Table(title="Handwritten digits, held-out part: from framework to simulated hardware")
-    columns = ("model", "backend", "accuracy\nframework", "accuracy\nRTL", "mismatches", "latency\ncycles", "II\ncycles")
+    columns = (
+        "model",
+        "backend",
+        "accuracy\nframework",
+        "accuracy\nRTL",
+        "mismatches",
+        "latency\ncycles",
+        "II\ncycles",
+    )
     for column in (*columns, "family", "LUT", "FF", "BRAM18", "DSP", "seconds"):
         table.add_column(column, justify="left" if column in ("model", "backend", "family") else "right")
     for row in rows:
@@ -173,7 +182,9 @@ def main() -> int:
         return 1
     (output / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
     Console().print(results(rows))
-    console.print(f"{time.perf_counter() - started:.0f} s; each build's report is {output}/*/report.html", highlight=False)
+    console.print(
+        f"{time.perf_counter() - started:.0f} s; each build's report is {output}/*/report.html", highlight=False
+    )
     return 0 if all(row["mismatches"] == 0 for row in rows) else 3
 
 

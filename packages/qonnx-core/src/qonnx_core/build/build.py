@@ -17,7 +17,12 @@ CONFIG = "build.json"
 STEPS: tuple[Step, ...] = (
     Step("load", "read the model", prepare.run_load, ("source",)),
     Step("clean", "clean the model up", prepare.run_clean),
-    Step("samples", "bring the samples onto the input grid", prepare.run_samples, ("data", "input_types", "samples", "seed", "label_select")),
+    Step(
+        "samples",
+        "bring the samples onto the input grid",
+        prepare.run_samples,
+        ("data", "input_types", "samples", "seed", "label_select"),
+    ),
     Step("partition", "cut the model into parts", prepare.run_partition, ("backend", "rules")),
     Step("integer_form", "bring the parts to integer form", prepare.run_integer_form, (), (HOST,)),
     Step(

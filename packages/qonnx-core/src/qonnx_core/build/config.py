@@ -45,6 +45,12 @@ class BuildConfig(BaseModel):
         return families
 
     @model_validator(mode="after")
+    def _rules_are_for_several(self) -> BuildConfig:
+        if self.rules is not None and self.backend != MIXED:
+            raise ValueError(f"rules are given with backend {self.backend}; expected backend {MIXED}, or no rules")
+        return self
+
+    @model_validator(mode="after")
     def _one_folding(self) -> BuildConfig:
         given = [name for name in ("folding", "target_fps", "target_cycles") if getattr(self, name) is not None]
         if len(given) > 1:

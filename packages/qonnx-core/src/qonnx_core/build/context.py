@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qonnx_core.backend import Backend, Design
     from qonnx_core.eda.streams import Component
     from qonnx_core.eda.targets import Target
-    from qonnx_core.partition import Partition, Partitioned
+    from qonnx_core.partition import Partition, Partitioned, Rules
     from qonnx_core.passes.streamline import IntegerForm
     from qonnx_core.verify import Check
 
@@ -80,29 +80,35 @@ class Context:
     # -- plug-ins and target --------------------------------------------------------------------------------------
 
     @cached_property
+    def rules(self) -> Rules | None:
+        """The user's rules; without them `--backend mixed` has a default split, which needs the model."""
+        from qonnx_core.partition import Rules
+
+        if self.config.rules is not None:
+            return Rules.from_file(self.config.rules)
+        return None if self.config.backend == MIXED else Rules.single(self.config.backend)
+
+    @cached_property
     def backends(self) -> dict[str, Backend]:
-        """The backends that this build may use.
+        """The backends that this build uses; no other one is imported.
 
         Raises:
-            InvalidInput: when the wanted backend is not installed.
+            InvalidInput: when a wanted backend is not installed.
         """
         from qonnx_core import plugins
+        from qonnx_core.partition import HOST as HOST_RULE
 
-        installed: dict[str, Backend] = plugins.backends()
-        wanted = self.config.backend
-        if wanted == MIXED:
-            if missing := [name for name in ("finn", "hls4ml") if name not in installed]:
-                raise InvalidInput(
-                    f"--backend mixed: {' and '.join(missing)} not installed; "
-                    f"install {' '.join(f'backend-{name}' for name in missing)}."
-                )
-            return installed
-        if wanted not in installed:
+        if self.rules is None:
+            wanted = {"finn", "hls4ml"}
+        else:
+            wanted = {self.rules.default, *(rule.backend for rule in self.rules.rules)} - {HOST_RULE}
+        installed = plugins.names("backends")
+        if missing := sorted(wanted - set(installed)):
             raise InvalidInput(
-                f"--backend {wanted}: no such backend is installed; found {', '.join(sorted(installed)) or 'none'}. "
-                f"Install backend-{wanted}, or choose one of those or {MIXED}."
+                f"backend {' and '.join(missing)}: not installed; found {', '.join(installed) or 'none'}. "
+                f"Install {' '.join(f'backend-{name}' for name in missing)}, or choose --backend from those or {MIXED}."
             )
-        return {wanted: installed[wanted]}
+        return {name: plugins.load("backends", name) for name in sorted(wanted)}
 
     @cached_property
     def target(self) -> Target:
@@ -162,15 +168,9 @@ class Context:
     @cached_property
     def partitioned(self) -> Partitioned:
         """The model cut into parts."""
-        from qonnx_core.partition import Rules, default_mixed_rules, partition
+        from qonnx_core.partition import default_mixed_rules, partition
 
-        config = self.config
-        if config.rules is not None:
-            rules = Rules.from_file(config.rules)
-        elif config.backend == MIXED:
-            rules = default_mixed_rules(self.model, self.grids)
-        else:
-            rules = Rules.single(config.backend)
+        rules = self.rules or default_mixed_rules(self.model)
         return partition(self.model, rules, self.grids, backends=sorted(self.backends))
 
     @property

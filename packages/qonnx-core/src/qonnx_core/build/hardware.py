@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qonnx_core.build.context import PARTS, STITCHED, Integers
+from qonnx_core.build.inputs import write_archive
 from qonnx_core.errors import Mismatch
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def run_simulate(context: Context, directory: Path) -> dict[str, Any]:
 
             result["accuracy_rtl"] = accuracy(next(iter(outputs.values())), labels)
     integers = result.pop("integers")
-    np.savez(directory / "outputs.npz", **integers)
+    write_archive(directory / "outputs.npz", integers)
     context.require(checks)
     return {**result, "checks": [check.to_dict() for check in checks]}
 
@@ -200,10 +201,12 @@ def _explain(context: Context, component: Component, work: Path, check: Check) -
         vcd=vcd,
     )
     inputs = evidence / "inputs.npz"
-    np.savez(inputs, **{name: array[sample : sample + 1] for name, array in context.samples.inputs.items()})
+    write_archive(inputs, {name: array[sample : sample + 1] for name, array in context.samples.inputs.items()})
     command = reproduce_command(context, inputs)
     (evidence / "README.txt").write_text(f"{check}\n\nReproduce with:\n{command}\n")
-    raise Mismatch(f"{check.left} = {check.right}: {check.first}. Waves of that frame: {vcd}. Reproduce with: {command}")
+    raise Mismatch(
+        f"{check.left} = {check.right}: {check.first}. Waves of that frame: {vcd}. Reproduce with: {command}"
+    )
 
 
 def reproduce_command(context: Context, inputs: Path) -> str:

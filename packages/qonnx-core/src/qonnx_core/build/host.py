@@ -134,9 +134,7 @@ class FinishedBuild:
             raise InvalidInput(f"run: engine is {engine!r}; expected emulation, simulation or integer.")
         for part in context.parts:
             given = context.part_inputs(values, part)
-            found = (
-                context.forms[part.name].run(given) if engine == "integer" else self._runner(part.name).run(given)
-            )
+            found = context.forms[part.name].run(given) if engine == "integer" else self._runner(part.name).run(given)
             values.update(context.part_outputs(found, part))
         return values
 
@@ -174,7 +172,9 @@ def load(output: str | Path) -> FinishedBuild:
     try:
         config = BuildConfig.model_validate_json((folder / CONFIG).read_text())
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"{folder}: no build is here ({error}); make one with `qonnx build MODEL -o {folder}`.") from error
+        raise InvalidInput(
+            f"{folder}: no build is here ({error}); make one with `qonnx build MODEL -o {folder}`."
+        ) from error
     context = Context(config.model_copy(update={"output": folder}))
     for number, step in enumerate(STEPS):
         record = read_record(folder / f"{number:02d}_{step.name}")

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ class Samples:
 
     inputs: dict[str, npt.NDArray[np.float32]]
     outputs: dict[str, Array]
-    labels: npt.NDArray[np.int64] | None
+    labels: Array | None
     off_grid: int
 
     @property
@@ -60,6 +60,12 @@ def read_archive(path: Path) -> dict[str, Array]:
         raise InvalidInput(
             f"{path}: not an .npz file of numbers ({error}); write it with numpy.savez(path, x=inputs, y=outputs)."
         ) from error
+
+
+def write_archive(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write an ``.npz`` file."""
+    contents: dict[str, Any] = dict(arrays)
+    np.savez(path, **contents)
 
 
 def pick(
@@ -160,7 +166,7 @@ def fitting_types(data: Array | None) -> list[str]:
             kind = "INT" if low < 0 else "UINT"
             choices.append(f"{kind}{bits}" if fraction == 0 else f"{kind}{bits}*1/{2**fraction}")
             break
-    if 0 <= low and high <= 1:
+    if low >= 0 and high <= 1:
         for bits in range(1, 17):
             top = 2**bits - 1
             steps = np.rint(values.astype(np.float64) * top)
@@ -214,14 +220,17 @@ def frame_shape(value: ir.Value) -> tuple[int, ...]:
         InvalidInput: when a dimension other than the batch is not known.
     """
     if value.shape is None:
-        raise InvalidInput(f"input {value.name}: its shape is unknown; expected a fixed shape after the batch dimension.")
+        raise InvalidInput(
+            f"input {value.name}: its shape is unknown; expected a fixed shape after the batch dimension."
+        )
     sizes = list(value.shape)[1:]
-    if any(not isinstance(size, int) for size in sizes):
+    known = tuple(size for size in sizes if isinstance(size, int))
+    if len(known) != len(sizes):
         raise InvalidInput(
             f"input {value.name}: shape is {value.shape}; expected whole numbers after the batch dimension. "
             "Hardware is built for one frame size: set the dimensions before the build."
         )
-    return tuple(int(size) for size in sizes)  # type: ignore[call-overload]
+    return known
 
 
 def bring_on_grid(
@@ -234,7 +243,9 @@ def bring_on_grid(
     """
     sizes = {name: array.shape[:1] for name, array in inputs.items()}
     if len(set(sizes.values())) != 1 or () in sizes.values() or (0,) in sizes.values():
-        raise InvalidInput(f"data: numbers of samples are {sizes}; expected the same number, at least 1, for every input.")
+        raise InvalidInput(
+            f"data: numbers of samples are {sizes}; expected the same number, at least 1, for every input."
+        )
     rounded: dict[str, npt.NDArray[np.float32]] = {}
     on_grid = np.ones(next(iter(sizes.values())), bool)
     for name, array in inputs.items():

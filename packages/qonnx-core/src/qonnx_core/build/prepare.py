@@ -22,6 +22,7 @@ from qonnx_core.build.inputs import (
     pick,
     read_archive,
     seeded_sample,
+    write_archive,
 )
 from qonnx_core.errors import InvalidInput
 
@@ -113,17 +114,15 @@ def run_samples(context: Context, directory: Path) -> dict[str, Any]:
     checks = []
     if expected:
         checks.append(compare_outputs(cleaned, floats, expected, left="framework", right="QONNX"))
-    before = compile_model(original).run(
-        {old.split("|")[-1]: floats[old.split("|")[0]] for old in inputs_spoken}
-    )
+    before = compile_model(original).run({old.split("|")[-1]: floats[old.split("|")[0]] for old in inputs_spoken})
     renamed = {name.split("|")[0]: before[name.split("|")[-1]] for name in outputs_spoken}
     checks.append(compare_outputs(cleaned, floats, renamed, left="QONNX", right="cleaned QONNX"))
     outputs = compile_model(context.model).run(on)
-    stored = {f"in:{name}": array for name, array in on.items()}
+    stored: dict[str, Array] = {f"in:{name}": array for name, array in on.items()}
     stored |= {f"out:{name}": array for name, array in outputs.items()}
     if labels is not None:
         stored["labels"] = np.asarray(labels, np.int64).reshape(-1)
-    np.savez(directory / SAMPLES, **stored)
+    write_archive(directory / SAMPLES, stored)
     off_grid = int((~on_grid).sum())
     if off_grid:
         context.say(f"{off_grid} of {len(on_grid)} samples were off the input grid and have been rounded to it")
@@ -193,9 +192,7 @@ def run_integer_form(context: Context, directory: Path) -> dict[str, Any]:
         save(form.model, directory / f"{part.name}.onnx")
         given = {port.tensor: np.asarray(values[port.tensor]) for port in form.inputs}
         checks.append(
-            compare_integer_form(
-                part.model, form, given, left=f"{part.name} QONNX", right=f"{part.name} integer form"
-            )
+            compare_integer_form(part.model, form, given, left=f"{part.name} QONNX", right=f"{part.name} integer form")
         )
         for port in (*form.inputs, *form.outputs):
             streams[port.tensor] = {"grid": str(port.grid), "shape": list(port.shape)}

@@ -58,7 +58,10 @@ def write_report(context: Context, steps: Sequence[Step]) -> None:
     report = collect(context, steps)
     _replace(context.output / REPORT_JSON, json.dumps(report, indent=2) + "\n")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("qonnx_core.build", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("qonnx_core.build", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     page = environment.get_template("report.html.j2").render(report=report, titles={s.name: s.title for s in steps})
     _replace(context.output / REPORT_HTML, page)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import click
 import typer
 
 from qonnx_core import __version__
 from qonnx_core.cli import build, clean, doctor, info, ingest, partition, run
+from qonnx_core.cli.guard import guarded, show_tracebacks
 
 app = typer.Typer(
     name="qonnx",
@@ -36,12 +36,8 @@ def options(
     ] = False,
 ) -> None:
     """Take the options that every subcommand shares."""
+    show_tracebacks(debug)
 
 
 for module in (doctor, info, clean, run, ingest, partition, build):
-    app.command(module.NAME, help=module.HELP)(module.command)
-
-
-def command() -> click.Command:
-    """Return the whole command line."""
-    return typer.main.get_command(app)
+    app.command(module.NAME, help=module.HELP)(guarded(module.command))

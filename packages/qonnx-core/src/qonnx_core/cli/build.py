@@ -12,7 +12,7 @@ from qonnx_core.cli.common import InputTypeOption, JsonOption, ModelArgument, co
 from qonnx_core.errors import InvalidInput
 
 NAME = "build"
-HELP = """Build a model into hardware: partition, integer form, SystemVerilog, emulation, RTL simulation, synthesis, report.
+HELP = """Build a model into hardware: partition, integer form, RTL, emulation, simulation, synthesis, report.
 
 Every step is compared bit for bit with the one before; the first mismatch stops the build. Run again after an
 interruption, or with other options: steps whose inputs have not changed are kept.
@@ -23,12 +23,15 @@ Example: qonnx build TFC_1W2A.onnx --backend finn --input-type 'UINT8*1/255' --d
 def command(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the build.")],
-    backend: Annotated[str, typer.Option("--backend", help="finn, hls4ml, or mixed.")] = "finn",
+    backend: Annotated[
+        str | None, typer.Option("--backend", help="finn, hls4ml, or mixed. Default: mixed with --rules, else finn.")
+    ] = None,
     rules: Annotated[
         Path | None, typer.Option("--rules", help="split.yaml: which nodes go to which backend (with --backend mixed).")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help=".npz: inputs by name or `x`, expected outputs `y`, optional `labels`.")
+        Path | None,
+        typer.Option("--data", help=".npz: inputs by name or `x`, expected outputs `y`, optional `labels`."),
     ] = None,
     input_type: InputTypeOption = None,
     folding: Annotated[Path | None, typer.Option("--folding", help="Folding JSON in FINN's form.")] = None,
@@ -53,13 +56,14 @@ def command(
 ) -> None:
     """Build a model."""
     from qonnx_core.build import Build, BuildConfig
+    from qonnx_core.build.config import MIXED
     from qonnx_core.cli.progress import shown
 
     try:
         config = BuildConfig(
             source=model,
             output=output,
-            backend=backend,
+            backend=backend or (MIXED if rules else "finn"),
             rules=rules,
             data=data,
             input_types=input_types(input_type),

@@ -10,17 +10,21 @@ import typer
 from qonnx_core.cli.common import JsonOption, ModelArgument, console, print_json, read_and_clean
 
 NAME = "clean"
-HELP = """Clean a model up: infer shapes, fold constants (not the quantizers of weights), remove identities, name everything.
+HELP = """Clean a model up: infer shapes, fold constants (weight quantizers stay), remove identities, name everything.
 
 The result computes the same numbers. Example: qonnx clean model.onnx -o clean.onnx"""
 
 
 def command(
     model: ModelArgument,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; default MODEL_clean.onnx.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write; default MODEL_clean.onnx.")
+    ] = None,
     with_functions: Annotated[
         bool,
-        typer.Option("--with-functions", help="Put the operators' definitions into the file: stock onnxruntime runs it."),
+        typer.Option(
+            "--with-functions", help="Put the operators' definitions into the file: stock onnxruntime runs it."
+        ),
     ] = False,
     json_output: JsonOption = False,
 ) -> None:

@@ -73,7 +73,9 @@ def input_types(options: Sequence[str] | None) -> dict[str, str]:
         if not text:
             raise InvalidInput(f"--input-type {option}: found no type; expected NAME=TYPE, e.g. x=UINT8*1/255.")
         if name in types:
-            raise InvalidInput(f"--input-type: {name or 'the input'} has two types, {types[name]} and {text}; give one.")
+            raise InvalidInput(
+                f"--input-type: {name or 'the input'} has two types, {types[name]} and {text}; give one."
+            )
         types[name] = text
     return types
 

@@ -14,7 +14,7 @@ Exits with 4 when something is missing that a build needs."""
 
 def command(json_output: JsonOption = False) -> None:
     """Check the installation."""
-    from qonnx_core.cli import EXIT_TOOL
+    from qonnx_core.cli.guard import EXIT_TOOL
     from qonnx_core.eda.doctor import check_installation
 
     found = check_installation()

@@ -35,14 +35,14 @@ def command(model: ModelArgument, input_type: InputTypeOption = None, json_outpu
         grids = grids_of(cleaned, input_grids(cleaned, names, input_types(input_type), None))
     inputs = [{"name": v.name, "type": value_text(v)} for v in cleaned.graph.inputs]
     outputs = [{"name": v.name, "type": value_text(v)} for v in cleaned.graph.outputs]
-    nodes = [
+    nodes: list[dict[str, Any]] = [
         {
             "name": node.name,
             "op_type": node.op_type,
             "inputs": [v.name if v is not None else "" for v in node.inputs],
             "outputs": [v.name for v in node.outputs],
             "type": value_text(node.outputs[0]),
-            **({"grid": str(grids.get(node.outputs[0].name, ""))} if grids else {}),
+            **({"grid": str(grids.get(node.outputs[0].name or "", ""))} if grids else {}),
         }
         for node in cleaned.graph
     ]
@@ -70,9 +70,6 @@ def command(model: ModelArgument, input_type: InputTypeOption = None, json_outpu
         table(
             f"{len(nodes)} nodes",
             columns,
-            [
-                (n["name"], n["op_type"], n["outputs"][0], n["type"], *((n["grid"],) if grids else ()))
-                for n in nodes
-            ],
+            [(n["name"], n["op_type"], n["outputs"][0], n["type"], *((n["grid"],) if grids else ())) for n in nodes],
         )
     )

@@ -19,7 +19,9 @@ with export_brevitas.export_qonnx(model, args, path)."""
 def command(
     source: Annotated[Path, typer.Argument(help="The saved model, e.g. a Keras .h5 file.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; default SOURCE.onnx.")] = None,
-    frontend: Annotated[str | None, typer.Option("--frontend", help="Use this frontend instead of asking each.")] = None,
+    frontend: Annotated[
+        str | None, typer.Option("--frontend", help="Use this frontend instead of asking each.")
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Convert a saved model."""

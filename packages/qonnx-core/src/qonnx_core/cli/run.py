@@ -28,24 +28,19 @@ def command(
 ) -> None:
     """Execute a model."""
     from qonnx_core import compile_model
-    from qonnx_core.build.inputs import INPUT_ALIASES, OUTPUT_ALIASES, pick, read_archive
+    from qonnx_core.build.inputs import INPUT_ALIASES, OUTPUT_ALIASES, pick, read_archive, write_archive
     from qonnx_core.build.prepare import read_source
     from qonnx_core.verify import compare_outputs
 
     graph = read_source(model)
     arrays = read_archive(data)
     inputs = [v.name or "" for v in graph.graph.inputs if v.name not in graph.graph.initializers]
-    given = {
-        name: np.asarray(array) for name, array in pick(arrays, inputs, INPUT_ALIASES, "input", str(data)).items()
-    }
+    given = {name: np.asarray(array) for name, array in pick(arrays, inputs, INPUT_ALIASES, "input", str(data)).items()}
     outputs = compile_model(graph).run(given, intermediates=tuple(intermediate or ()))
-    expected = pick(
-        arrays, [v.name or "" for v in graph.graph.outputs], OUTPUT_ALIASES, "output", str(data)
-    )
+    expected = pick(arrays, [v.name or "" for v in graph.graph.outputs], OUTPUT_ALIASES, "output", str(data))
     check = compare_outputs(graph, given, expected, left="expected", right="QONNX") if expected else None
     if output is not None:
-        with output.open("wb") as file:
-            np.savez(file, **outputs)
+        write_archive(output, outputs)
     summary = [
         {
             "name": name,

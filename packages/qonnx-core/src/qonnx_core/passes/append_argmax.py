@@ -27,7 +27,8 @@ class AppendArgMax:
             Unsupported: when the model has several outputs, or one that is not ``(N, C)``.
         """
         graph = model.graph
-        if len(graph.outputs) != 1 or graph.outputs[0].shape is None or len(graph.outputs[0].shape) != 2:
+        shape = graph.outputs[0].shape if len(graph.outputs) == 1 else None
+        if shape is None or len(shape) != 2:
             shapes = ", ".join(f"{value.name} {value.shape}" for value in graph.outputs)
             raise Unsupported(
                 f"label select: the model's outputs are {shapes}; expected one output of shape (N, C). "
@@ -39,7 +40,7 @@ class AppendArgMax:
             raise Unsupported(f"label select: output {output.name} is no node's result; expected logits.")
         if producer.op_type in ("ArgMax", "TopK"):
             return 0
-        name, batch = output.name, output.shape[0]
+        name, batch = output.name, shape[0]
         logits = output
         if producer.op_type in _KEEPS_ORDER and producer.attributes.get_int("axis", -1) in (-1, 1):
             source = producer.inputs[0]
