@@ -219,7 +219,10 @@ def test_above_two_to_the_24_steps_qkeras_loses_the_value_and_the_graph_saturate
 
 
 REFUSED = [
-    ("quantized_bits(4,0,alpha='auto')", "alpha is 'auto' on an activation; QKeras computes this scale from every batch"),
+    (
+        "quantized_bits(4,0,alpha='auto')",
+        "alpha is 'auto' on an activation; QKeras computes this scale from every batch",
+    ),
     ("quantized_bits(4,0,alpha='auto_po2')", "alpha is 'auto_po2' on an activation"),
     ("quantized_hswish(4,0,alpha='auto')", "alpha is 'auto' on an activation"),
     ("binary(alpha='auto')", "alpha is 'auto' on an activation"),
