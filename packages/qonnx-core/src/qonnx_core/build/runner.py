@@ -1,4 +1,4 @@
-"""Runs the steps of a build: each leaves its result on disk, is skipped while its inputs are the same, and is atomic."""
+"""Runs the steps of a build: each leaves its result on disk, is kept while its inputs are the same, and is atomic."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Event:
-    """What happened, for the one who shows progress: a step ``started``, is ``done`` or was ``kept``, or a ``remark``."""
+    """What happened: a step ``started``, is ``done`` or was ``kept``, or a ``remark``; for whoever shows progress."""
 
     kind: Literal["started", "done", "kept", "remark"]
     text: str
