@@ -203,7 +203,8 @@ def _rational(text: str, whole: str) -> Fraction:
             return Fraction(2) ** int(power[1])
         if re.fullmatch(r"[+-]?\d+(/\d+)?", entry):
             return Fraction(entry)
-        value = np.float32(entry)
+        with np.errstate(over="ignore"):
+            value = np.float32(entry)
     except (ValueError, ZeroDivisionError) as error:
         raise InvalidInput(f"grid {whole!r}: {entry!r} is no number; expected p/q, 2^-n or a decimal.") from error
     if not np.isfinite(value):

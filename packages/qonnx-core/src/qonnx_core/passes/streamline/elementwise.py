@@ -333,12 +333,14 @@ def chain_channels(chain: Chain) -> int:
     return max((step.channels for step in chain), default=1)
 
 
-def chain_direction(chain: Chain, channel: int) -> int:
-    """Return 1, -1 or 0 as the whole chain rises, falls or is constant on a channel."""
-    direction = 1
+def chain_direction(chain: Chain, channel: int) -> tuple[int, bool]:
+    """Return 1 or -1 as the chain rises or falls on a channel (its constant steps left out), and whether it has any."""
+    direction, constant = 1, False
     for step in chain:
-        direction *= step.direction(channel)
-    return direction
+        sign = step.direction(channel)
+        constant |= sign == 0
+        direction *= sign or 1
+    return direction, constant
 
 
 def pull_back(chain: Chain, condition: Condition, channel: int) -> Answer:

@@ -42,8 +42,9 @@ def find_thresholds(chain: Chain, levels: Levels, lo: IntArray, hi: IntArray) ->
     """Return the thresholds on k in ``[lo, hi]`` (one bound, or one per channel) where ``levels(chain(k))`` rises."""
     same_range = bool((lo == lo[0]).all() and (hi == hi[0]).all())
     count = max(chain_channels(chain), 1 if same_range else len(lo))
-    sign = np.asarray([chain_direction(chain, c) for c in range(count)], np.int64)
-    sign[sign == 0] = 1
+    directions = [chain_direction(chain, c) for c in range(count)]
+    sign = np.asarray([direction for direction, _ in directions], np.int64)
+    constant = np.asarray([constant for _, constant in directions])
     lows = np.broadcast_to(lo[:1] if same_range else lo, (count,))
     highs = np.broadcast_to(hi[:1] if same_range else hi, (count,))
     bottom = np.where(sign > 0, lows, -highs)[:, None]
@@ -67,6 +68,9 @@ def find_thresholds(chain: Chain, levels: Levels, lo: IntArray, hi: IntArray) ->
         edge = levels.boundaries[t]
         answer = pull_back(chain, Condition(edge.bound, edge.closed), int(c))
         result[c, t] = min(max(_first_integer(answer, int(bottom[c, 0]), int(top[c, 0])), bottom[c, 0]), top[c, 0])
+    mirrored = constant & (sign < 0)  # every threshold is at one end of the range: no need to flip the input
+    result[mirrored] = np.where(result == bottom, lows[:, None], highs[:, None] + 1)[mirrored]
+    sign[mirrored] = 1
     if count > 1 and (result == result[0]).all() and (sign == sign[0]).all():
         result, sign = result[:1], sign[:1]
     return IntegerThresholds(result, sign)
