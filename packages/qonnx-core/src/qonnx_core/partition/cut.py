@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from qonnx_core.errors import Unsupported
-from qonnx_core.ir.grid import Grid
 from qonnx_core.partition.dataflow import Dataflow
+from qonnx_core.partition.tensors import TensorGrids
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def _path_back(flow: Dataflow, first: str, inside: set[str]) -> list[str] | None
 
 
 def require_cut(
-    flow: Dataflow, grids: Mapping[str, Grid | str], tensor: str, giver: str, takers: Iterable[str], *, wire: bool
+    flow: Dataflow, tensors: TensorGrids, tensor: str, giver: str, takers: Iterable[str], *, wire: bool
 ) -> None:
     """Check that the model may be cut at a tensor: it lies on a grid (without an offset where it goes on a wire).
 
@@ -137,12 +137,12 @@ def require_cut(
     Raises:
         Unsupported: names the tensor, why it is no cut, and the nearest tensors up- and downstream that are.
     """
-    reason = cut_obstacle(grids, tensor, wire=wire)
+    reason = tensors.obstacle(tensor, wire=wire)
     if reason is None:
         return
 
     def legal(name: str) -> bool:
-        return cut_obstacle(grids, name, wire=wire) is None
+        return tensors.obstacle(name, wire=wire) is None
 
     up = _nearest(flow, tensor, legal, upstream=True)
     down = _nearest(flow, tensor, legal, upstream=False)
@@ -155,16 +155,6 @@ def require_cut(
         f"partition: the cut between {giver} and {' and '.join(takers)} is at {tensor}{made_by} where {reason}; "
         f"expected a tensor on an integer grid, right after a quantizer or on an accumulator. {advice}"
     )
-
-
-def cut_obstacle(grids: Mapping[str, Grid | str], tensor: str, *, wire: bool) -> str | None:
-    """Return why the model cannot be cut at a tensor, or None where it can; ``wire`` says that hardware reads it."""
-    grid = grids.get(tensor, "nothing is known about its grid")
-    if isinstance(grid, str):
-        return f"the numbers are floats: {grid.rstrip('.')}"
-    if wire and any(grid.offset):
-        return f"the grid {_short(grid)} has an offset that is no multiple of its scale, which a stream does not carry"
-    return None
 
 
 def _nearest(flow: Dataflow, tensor: str, legal: Callable[[str], bool], *, upstream: bool) -> list[str]:
@@ -188,8 +178,3 @@ def _nearest(flow: Dataflow, tensor: str, legal: Callable[[str], bool], *, upstr
             else:
                 waiting.append(name)
     return found
-
-
-def _short(grid: Grid) -> str:
-    text = str(grid)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from qonnx_core.errors import InvalidInput, Unsupported
-from qonnx_core.ir.grid import Grid
 from qonnx_core.partition.dataflow import Dataflow
 from qonnx_core.partition.rules import HOST, Match, Rules, near
+from qonnx_core.partition.tensors import TensorGrids
 
 _AFFINE = frozenset({"Add", "BatchNormalization", "Div", "Mul", "Sub"})
 _MOVES = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
@@ -67,7 +67,7 @@ def _region(flow: Dataflow, match: Match, where: str) -> list[str]:
     return flow.in_order(found)
 
 
-def float_tail(flow: Dataflow, grids: Mapping[str, Grid | str]) -> set[str]:
+def float_tail(flow: Dataflow, tensors: TensorGrids) -> set[str]:
     """Return the nodes after the last tensor that hardware has to compute: final scales, offsets, softmax.
 
     A node belongs to the tail when everything that reads its outputs does, and it has an output on no grid, or is a
@@ -77,37 +77,35 @@ def float_tail(flow: Dataflow, grids: Mapping[str, Grid | str]) -> set[str]:
     tail: set[str] = set()
     for node in reversed(flow.nodes):
         moves = flow.by_name[node].op_type in _MOVES
-        if all(reader in tail for reader in flow.successors[node]) and (moves or _is_final(flow, node, grids)):
+        if all(reader in tail for reader in flow.successors[node]) and (moves or _is_final(flow, node, tensors)):
             tail.add(node)
     for node in flow.nodes:
-        moves = flow.by_name[node].op_type in _MOVES and not _is_final(flow, node, grids)
+        moves = flow.by_name[node].op_type in _MOVES and not _is_final(flow, node, tensors)
         if node in tail and moves and not any(source in tail for source in flow.predecessors[node]):
             tail.discard(node)  # data movement goes with what comes before it
     return tail
 
 
-def _is_final(flow: Dataflow, node: str, grids: Mapping[str, Grid | str]) -> bool:
+def _is_final(flow: Dataflow, node: str, tensors: TensorGrids) -> bool:
     op_type = flow.by_name[node].op_type
-    outputs = [grids.get(tensor, "its grid is unknown") for tensor in flow.writes(node)]
+    outputs = [tensors.of(tensor) for tensor in flow.writes(node)]
     if any(isinstance(grid, str) for grid in outputs):
         return True
     if op_type not in _AFFINE or len(flow.reads(node)) != 1:
         return False
     if op_type in ("Mul", "Div"):
         return True
-    return any(isinstance(grid, Grid) and any(grid.offset) for grid in outputs)
+    return any(not isinstance(grid, str) and any(grid.offset) for grid in outputs)
 
 
-def assign(
-    flow: Dataflow, rules: Rules, grids: Mapping[str, Grid | str]
-) -> tuple[dict[str, str], list[str], list[str]]:
+def assign(flow: Dataflow, rules: Rules, tensors: TensorGrids) -> tuple[dict[str, str], list[str], list[str]]:
     """Return the backend of each hardware node, and the host's nodes before and after the hardware.
 
     Raises:
         InvalidInput: a rule matches nothing, or has no effect.
         Unsupported: a node in the middle is ruled to the host, or nothing is left for hardware.
     """
-    tail = float_tail(flow, grids)
+    tail = float_tail(flow, tensors)
     owners: dict[str, str] = {}
     for number, rule in enumerate(rules.rules):
         where = f"rule {number + 1}"

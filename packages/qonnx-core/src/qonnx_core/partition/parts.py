@@ -16,6 +16,7 @@ from qonnx_core.partition.dataflow import Dataflow
 from qonnx_core.partition.extract import extract_model
 from qonnx_core.partition.owners import assign
 from qonnx_core.partition.rules import HOST, Rules, near
+from qonnx_core.partition.tensors import TensorGrids, tensor_grids
 
 Array = NDArray[np.generic]
 
@@ -88,8 +89,6 @@ def partition(
         InvalidInput: unknown names in the rules, a rule without effect, or an input without a grid.
         Unsupported: a part that is not convex, a cut on a float tensor, or host nodes in the middle.
     """
-    from qonnx_core.passes.streamline import grids_of
-
     if backends is None:
         from qonnx_core import plugins
 
@@ -102,15 +101,15 @@ def partition(
             f"grid of {unknown[0]}: the model has no such input; expected {' or '.join(flow.inputs)}. "
             f"{near(unknown[0], flow.inputs)}"
         )
-    grids = grids_of(model, input_grids)
-    owners, head, tail = assign(flow, rules, grids)
+    tensors = tensor_grids(model, input_grids)
+    owners, head, tail = assign(flow, rules, tensors)
     groups = group(flow, owners)
     labels = dict.fromkeys((*head, *tail), HOST)
     names = [f"{number}_{part.backend}" for number, part in enumerate(groups)]
     for name, part in zip(names, groups, strict=True):
         labels |= dict.fromkeys(part.nodes, name)
-    _require_cuts(flow, grids, input_grids, labels, set(tail))
-    parts = tuple(_part(flow, grids, name, part) for name, part in zip(names, groups, strict=True))
+    _require_cuts(flow, tensors, input_grids, labels, set(tail))
+    parts = tuple(_part(flow, tensors, name, part) for name, part in zip(names, groups, strict=True))
     return Partitioned(
         parts,
         _host_model(flow, head, "host_head"),
@@ -163,7 +162,7 @@ def compose(partitioned: Partitioned, inputs: Mapping[str, Array]) -> dict[str, 
 
 def _require_cuts(
     flow: Dataflow,
-    grids: Mapping[str, Grid | str],
+    tensors: TensorGrids,
     input_grids: Mapping[str, Grid],
     labels: Mapping[str, str],
     tail: set[str],
@@ -184,18 +183,18 @@ def _require_cuts(
         giver = labels[producer]
         takers = [name for name in hardware if name != giver]
         if takers:
-            require_cut(flow, grids, tensor, _side(giver), takers, wire=True)
+            require_cut(flow, tensors, tensor, _side(giver), takers, wire=True)
         if giver != HOST and any(node in tail for node in readers):
-            require_cut(flow, grids, tensor, giver, ["the host"], wire=False)
+            require_cut(flow, tensors, tensor, giver, ["the host"], wire=False)
 
 
 def _side(label: str) -> str:
     return "the host" if label == HOST else label
 
 
-def _part(flow: Dataflow, grids: Mapping[str, Grid | str], name: str, part: Group) -> Partition:
+def _part(flow: Dataflow, tensors: TensorGrids, name: str, part: Group) -> Partition:
     inputs, outputs = _ports(flow, part.nodes)
-    on_grid = {tensor: grid for tensor in inputs if isinstance(grid := grids[tensor], Grid)}
+    on_grid = {tensor: grid for tensor in inputs if isinstance(grid := tensors.of(tensor), Grid)}
     model = extract_model(flow, part.nodes, inputs, outputs, name=name, grids=on_grid)
     nodes = flow.in_order({*part.nodes, *flow.constants_of(part.nodes)})
     return Partition(name, part.backend, tuple(nodes), model, on_grid)

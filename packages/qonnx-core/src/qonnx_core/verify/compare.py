@@ -55,23 +55,18 @@ def compare_outputs(
     Raises:
         InvalidInput: an unknown output name, a wrong shape, or different numbers of samples.
     """
-    samples = _number_of_samples(inputs)
+    samples = number_of_samples(inputs)
     names = [value.name or "" for value in model.graph.outputs]
     _check_expected(expected, names, samples)
-    runner = _Runner(model)
+    runner = Runner(model)
     checks: list[Check] = []
     for part in iterate_batches(samples, batch):
         given = {name: array[part] for name, array in inputs.items()}
         wanted = {name: np.asarray(array)[part] for name, array in expected.items()}
         found = runner.run(given)
-        for name, array in wanted.items():
-            if found[name].shape != array.shape:
-                raise InvalidInput(
-                    f"expected output {name}: its shape is {np.shape(expected[name])}; the model gives "
-                    f"{(samples, *found[name].shape[1:])}. Reshape it to what the model gives."
-                )
-        differing = np.flatnonzero(np.any([_differs(wanted[name], found[name]) for name in wanted], axis=0))
-        outcomes = _Outcomes(left, right, part.stop - part.start, part.start)
+        require_same_shapes(found, wanted, left)
+        differing = np.flatnonzero(np.any([differs(wanted[name], found[name]) for name in wanted], axis=0))
+        outcomes = Outcomes(left, right, part.stop - part.start, part.start)
         if differing.size:
             runner.classify(given, wanted, differing, outcomes)
         checks.append(outcomes.check())
@@ -94,8 +89,8 @@ def compare_integers(
             f"{left} = {right}: the tensors are {sorted(left_values)} and {sorted(right_values)}; "
             "expected the same names on both sides."
         )
-    samples = _number_of_samples(left_values)
-    differs = np.zeros(samples, dtype=bool)
+    samples = number_of_samples(left_values)
+    wrong = np.zeros(samples, dtype=bool)
     first: FirstDifference | None = None
     for name, wanted in left_values.items():
         found = np.asarray(right_values[name])
@@ -109,17 +104,17 @@ def compare_integers(
                 raise InvalidInput(
                     f"{name}: {side} holds numbers that are no integers; compare them with compare_outputs."
                 )
-        unequal = _differs(wanted, found)
-        news = np.flatnonzero(unequal & ~differs)
+        unequal = differs(wanted, found)
+        news = np.flatnonzero(unequal & ~wrong)
         if news.size and (first is None or news[0] < first.sample):
-            first = _difference(name, int(news[0]), wanted[news[0]], found[news[0]])
-        differs |= unequal
-    wrong = int(differs.sum())
-    return Check(left, right, samples, samples - wrong, mismatch=wrong, first=first)
+            first = first_difference(name, int(news[0]), wanted[news[0]], found[news[0]])
+        wrong |= unequal
+    count = int(wrong.sum())
+    return Check(left, right, samples, samples - count, mismatch=count, first=first)
 
 
 @dataclass(slots=True)
-class _Outcomes:
+class Outcomes:
     """Collects the differing samples of one batch; ``offset`` is the number of its first sample."""
 
     left: str
@@ -158,7 +153,7 @@ class _Outcomes:
         )  # fmt: skip
 
 
-class _Runner:
+class Runner:
     """Executes one model, and analyses the samples whose outputs differ; both are prepared on first use."""
 
     def __init__(self, model: ir.Model) -> None:
@@ -170,15 +165,17 @@ class _Runner:
 
     @property
     def analysis(self) -> ErrorAnalysis:
+        """The error analysis of the model."""
         if self._analysis is None:
             self._analysis = ErrorAnalysis(self._model)
         return self._analysis
 
     def run(self, inputs: Mapping[str, Array], intermediates: Sequence[str] = ()) -> dict[str, Array]:
+        """Return the outputs and the named intermediate tensors."""
         return dict(self._compiled.run(dict(inputs), intermediates=list(intermediates)))
 
     def classify(
-        self, inputs: Mapping[str, Array], wanted: Mapping[str, Array], differing: NDArray[np.int64], out: _Outcomes
+        self, inputs: Mapping[str, Array], wanted: Mapping[str, Array], differing: NDArray[np.int64], out: Outcomes
     ) -> None:
         """Put every differing sample of a batch into a class."""
         quantized = self.analysis.quantized
@@ -189,12 +186,12 @@ class _Runner:
         out.note(bounds)
         unexplained = np.zeros(len(differing), dtype=bool)
         for name, array in wanted.items():
-            unexplained |= ~_within(bounds, name, array[differing], found[name][differing])
+            unexplained |= ~within(bounds, name, array[differing], found[name][differing])
         for position, sample in enumerate(differing):
             difference = next(
-                _difference(name, int(sample), array[sample], found[name][sample])
+                first_difference(name, int(sample), array[sample], found[name][sample])
                 for name, array in wanted.items()
-                if _differs(array[None, sample], found[name][None, sample])[0]
+                if differs(array[None, sample], found[name][None, sample])[0]
             )
             if not unexplained[position]:
                 out.add("rounding", difference)
@@ -203,9 +200,9 @@ class _Runner:
             out.add("mismatch" if case is None else "boundary", difference, case)
 
 
-def _within(bounds: ErrorBounds, name: str, wanted: Array, found: Array) -> Mask:
+def within(bounds: ErrorBounds, name: str, wanted: Array, found: Array) -> Mask:
     """Per sample: True where each element is equal on both sides, or both sides are within the bound of exact."""
-    equal = _equal(wanted, found)
+    equal = equal_elements(wanted, found)
     bounded = bounds.tensors.get(name)
     if bounded is not None and bounded.is_real and bounded.value.shape == wanted.shape:
         error, exact = bounded.errors, bounded.real
@@ -223,7 +220,7 @@ def _first_ambiguous(decisions: Sequence[Decision], position: int, sample: int) 
     for decision in decisions:
         ambiguous = decision.ambiguous()
         if ambiguous.ndim and position < len(ambiguous) and ambiguous[position].any():
-            element = _first_true(ambiguous[position])
+            element = first_true(ambiguous[position])
             return boundary_case(decision, position, sample, element)
     return None
 
@@ -246,25 +243,26 @@ def _rows(arrays: Mapping[str, Array], rows: NDArray[np.int64]) -> dict[str, Arr
     return {name: array[rows] for name, array in arrays.items()}
 
 
-def _equal(wanted: Array, found: Array) -> Mask:
+def equal_elements(wanted: Array, found: Array) -> Mask:
+    """Return where two arrays agree; zeros of both signs do, and so does NaN with NaN."""
     if wanted.dtype.kind == "f" and found.dtype.kind == "f":
         return np.asarray((wanted == found) | (np.isnan(wanted) & np.isnan(found)))
     return np.asarray(wanted == found)
 
 
-def _differs(wanted: Array, found: Array) -> Mask:
+def differs(wanted: Array, found: Array) -> Mask:
     """Per sample: True where any element differs; zeros of both signs are equal, and so is NaN to NaN."""
-    return np.asarray(~_equal(wanted, found).reshape(len(wanted), -1).all(axis=1))
+    return np.asarray(~equal_elements(wanted, found).reshape(len(wanted), -1).all(axis=1))
 
 
-def _difference(name: str, sample: int, wanted: Array, found: Array, detail: str = "") -> FirstDifference:
+def first_difference(name: str, sample: int, wanted: Array, found: Array, detail: str = "") -> FirstDifference:
     """The first differing element of one sample of one tensor."""
     wanted, found = np.asarray(wanted), np.asarray(found)
-    element = _first_true(~_equal(wanted, found))
+    element = first_true(~equal_elements(wanted, found))
     return FirstDifference(name, sample, element, _number(wanted[element]), _number(found[element]), detail=detail)
 
 
-def _first_true(mask: Mask) -> tuple[int, ...]:
+def first_true(mask: Mask) -> tuple[int, ...]:
     """The index of the first true element."""
     return tuple(int(axis) for axis in np.unravel_index(int(np.argmax(mask)), mask.shape))
 
@@ -273,7 +271,26 @@ def _number(value: np.generic) -> float | int:
     return int(value) if np.asarray(value).dtype.kind in "iub" else float(value)
 
 
-def _number_of_samples(arrays: Mapping[str, Array]) -> int:
+def require_same_shapes(found: Mapping[str, Array], other: Mapping[str, Array], side: str) -> None:
+    """Check that the arrays of the other side have the shapes that the model gives.
+
+    Raises:
+        InvalidInput: a shape differs; says both.
+    """
+    for name, array in other.items():
+        if found[name].shape != array.shape:
+            raise InvalidInput(
+                f"output {name}: its shape is {('N', *array.shape[1:])} in {side}; the model gives "
+                f"{('N', *found[name].shape[1:])}. Reshape it to what the model gives."
+            )
+
+
+def number_of_samples(arrays: Mapping[str, Array]) -> int:
+    """Return the common length of the first axes.
+
+    Raises:
+        InvalidInput: the arrays have different numbers of samples, or there are none.
+    """
     sizes = {name: (np.shape(array) or (0,))[0] for name, array in arrays.items()}
     if len(set(sizes.values())) != 1:
         found = ", ".join(f"{name}: {size}" for name, size in sizes.items()) or "no arrays"

@@ -1,0 +1,59 @@
+"""What the partitioner asks about each tensor: the grid it lies on, and whether integers are made right there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from qonnx_core.ir.grid import Grid
+from qonnx_core.passes.streamline.interpreter import interpret
+from qonnx_core.passes.streamline.quantize import QuantizerOptions
+from qonnx_core.passes.streamline.representation import Failed, Represented
+
+_UNKNOWN = "nothing is known about its grid"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorGrids:
+    """The grid of each tensor that depends on an input, or why it has none, and the tensors that are integers.
+
+    ``made`` holds the tensors for which hardware makes an integer tensor: results of quantizers, products and sums of
+    two tensors, and the inputs. The others are elementwise functions of these, which no stream carries.
+    """
+
+    grids: Mapping[str, Grid | str]
+    made: frozenset[str]
+
+    def of(self, tensor: str) -> Grid | str:
+        """Return the grid of a tensor, or the reason why it has none."""
+        return self.grids.get(tensor, _UNKNOWN)
+
+    def obstacle(self, tensor: str, *, wire: bool) -> str | None:
+        """Return why the model cannot be cut at a tensor, or None; ``wire``: hardware reads it there."""
+        grid = self.of(tensor)
+        if isinstance(grid, str):
+            return f"the numbers are floats ({grid.rstrip('.')})"
+        if not wire:
+            return None
+        if tensor not in self.made:
+            return "the numbers are a function of integers that are made before, and no integers themselves"
+        if any(grid.offset):
+            return "the grid has an offset that is no multiple of its scale, which a stream does not carry"
+        return None
+
+
+def tensor_grids(model: ir.Model, input_grids: Mapping[str, Grid]) -> TensorGrids:
+    """Return what is known about the tensors of a cleaned model."""
+    known = interpret(model, input_grids, QuantizerOptions("shift", 24)).known
+    grids: dict[str, Grid | str] = {}
+    made: set[str] = set()
+    for name, knowledge in known.items():
+        if isinstance(knowledge, Represented):
+            grids[name] = knowledge.grid()
+            if knowledge.fresh:
+                made.add(name)
+        elif isinstance(knowledge, Failed):
+            grids[name] = knowledge.reason
+    return TensorGrids(grids, frozenset(made))
