@@ -63,5 +63,5 @@ def test_something_else_is_refused() -> None:
 def test_a_model_of_keras_3_is_refused(tf: Any) -> None:
     keras = pytest.importorskip("keras", reason="Keras 3 is not installed")
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    with pytest.raises(InvalidInput, match="a model of Keras 3.*Set TF_USE_LEGACY_KERAS=1"):
+    with pytest.raises(InvalidInput, match=r"a model of Keras 3.*Set TF_USE_LEGACY_KERAS=1"):
         ingest_qkeras.from_keras(model)

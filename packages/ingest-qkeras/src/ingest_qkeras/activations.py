@@ -240,6 +240,11 @@ def _linear_tanh(slope: float) -> Callable[[Scope, ir.Value], ir.Value]:
     return emit
 
 
+def _softsign(scope: Scope, x: ir.Value) -> ir.Value:
+    """``x / (|x| + 1)`` in TensorFlow's order of operations."""
+    return scope.node("Div", [x, scope.add(scope.node("Abs", [x], "abs"), 1.0, "shift")], "")
+
+
 def _binary_sigmoid(scope: Scope, x: ir.Value, label: str = "") -> ir.Value:
     """``round(clip(x/2 + 1/2, 0, 1))``, half to even: 0 or 1."""
     return scope.quant(_linear_sigmoid(scope, x, 0.5, clipped=False), 1.0, 1, signed=False, label=label)
@@ -263,11 +268,7 @@ FUNCTIONS: Mapping[str, Callable[[Scope, ir.Value], ir.Value]] = {
     "keras:sigmoid": _unary("Sigmoid"),
     "keras:tanh": _unary("Tanh"),
     "keras:hard_sigmoid": lambda scope, x: _linear_sigmoid(scope, x, 0.2, label=""),
-    "keras:elu": _unary("Elu", {"alpha": 1.0}),
-    "keras:selu": _unary("Selu", {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}),
-    "keras:softplus": _unary("Softplus"),
-    "keras:softsign": _unary("Softsign"),
-    "keras:exponential": _unary("Exp"),
+    "keras:softsign": _softsign,
     "qkeras:hard_sigmoid": lambda scope, x: _linear_sigmoid(scope, x, 0.5, label=""),
     "qkeras:smooth_sigmoid": lambda scope, x: _linear_sigmoid(scope, x, 0.1875, label=""),
     "qkeras:binary_sigmoid": _binary_sigmoid,

@@ -24,7 +24,7 @@ _LOG = logging.getLogger("ingest_qkeras")
 def compare_with_keras(converted: ir.Model, keras_model: Any, inputs: Inputs | None = None) -> Check:
     """Return how the converted model compares with ``keras_model.predict``, in the four classes of `Check`.
 
-    ``inputs``: one array (samples first) for a model with one input, a list in the order of the model's inputs, or a
+    ``inputs``: one array (samples first) for a model with one input, a list of arrays in the order of the inputs, or a
     mapping from input names; without it a seeded sample is made: a third on the grid of multiples of 1/16 in 0 to 1, a
     third uniform in -1 to 1, a third Gaussian with standard deviation 4.
 
@@ -74,10 +74,10 @@ def _arrays(converted: ir.Model, inputs: Inputs | None) -> dict[str, FloatArray]
                 f"verify_inputs: the names are {sorted(inputs)}; expected {names}. Rename the arrays to the inputs."
             )
         found: list[Any] = [inputs[name] for name in names]
-    elif len(names) == 1 and not (isinstance(inputs, list | tuple) and len(inputs) == 1 and np.ndim(inputs[0]) > 1):
-        found = [inputs]
+    elif isinstance(inputs, list | tuple) and any(isinstance(array, np.ndarray) for array in inputs):
+        found = list(inputs)
     else:
-        found = list(inputs)  # type: ignore[arg-type]
+        found = [inputs]
     if len(found) != len(names):
         raise InvalidInput(
             f"verify_inputs: {len(found)} arrays; expected {len(names)}, one for each of {', '.join(names)}."

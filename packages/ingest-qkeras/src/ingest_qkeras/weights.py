@@ -71,6 +71,8 @@ def quantize_weight(quantizer: Any, raw: npt.ArrayLike, where: str) -> Quantized
     if quantizer is None:
         return QuantizedWeight(values, None)
     facts = Facts(quantizer, where)
+    if facts.name == "quantized_bits" and facts.alpha_text is not None and facts.bits == 1:
+        raise facts.refusal(f"alpha is {facts.alpha_text!r} at 1 bit", "QKeras then has no levels", "Use binary")
     evaluated = _evaluate(quantizer, values, facts)
     grid = _grid_of(facts, evaluated)
     if grid is None:
@@ -158,10 +160,6 @@ def _grid_of(facts: Facts, evaluated: FloatArray) -> WeightGrid | None:
 def _grid_of_bits(facts: Facts) -> WeightGrid:
     bits, signed = facts.bits, facts.keep_negative
     if facts.alpha_text is not None:
-        if bits == 1:
-            raise facts.refusal(
-                f"alpha is {facts.alpha_text!r} at 1 bit", "QKeras then divides by zero levels", "Use binary"
-            )
         # QKeras' automatic scales: levels -(2**(bits-1) - 1) to 2**(bits-1) - 1 whatever keep_negative says.
         return WeightGrid(_scale(facts) * step(facts.integer_bits - (bits - signed)), bits, narrow=True)
     if bits == 1 and signed:

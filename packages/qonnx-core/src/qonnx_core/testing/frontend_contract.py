@@ -57,8 +57,8 @@ class UnsupportedCase:
 class FrontendContract:
     """Subclass it, set ``entry``, and define the fixtures ``source`` and ``unsupported`` in the test module.
 
-    ``source`` is something that `read` converts (a path or a live model), ``unsupported`` an `UnsupportedCase`; where ``source``
-    is a path, recognition from the file alone is tested as well.
+    ``source`` is something that `read` converts (a path or a live model), ``unsupported`` an `UnsupportedCase`. Where
+    ``source`` is a path, recognition from the file alone is tested as well.
     """
 
     entry: ClassVar[str]
@@ -69,9 +69,11 @@ class FrontendContract:
     """A batch size other than 1 that the model is run with."""
 
     def test_the_frontend_is_found_by_its_entry_point(self) -> None:
+        """The entry point leads to a front end of the same name."""
         assert plugins.load("frontends", self.entry).name == self.entry
 
     def test_recognizes_imports_no_framework(self, source: object, tmp_path: Path) -> None:
+        """Recognition, in a process of its own, loads none of ``frameworks`` and answers no for other files."""
         other = tmp_path / "other.bin"
         other.write_bytes(b"this is no model")
         paths = [str(other), str(tmp_path), str(tmp_path / "absent.h5")]
@@ -85,12 +87,14 @@ class FrontendContract:
         assert loaded == "[]", f"recognizes() imported {loaded}"
 
     def test_a_source_is_recognized_and_other_objects_are_not(self, source: object) -> None:
+        """Recognition says yes to the source and no to anything else."""
         frontend = plugins.load("frontends", self.entry)
         assert frontend.recognizes(source) is True
         assert frontend.recognizes(object()) is False
         assert frontend.recognizes({"a": 1}) is False
 
     def test_read_gives_a_valid_model(self, source: object) -> None:
+        """The model passes the ONNX checker; its nodes have names, its inputs are real inputs."""
         model = plugins.load("frontends", self.entry).read(source)
         assert isinstance(model, ir.Model)
         onnx.checker.check_model(ir.to_proto(model))
@@ -102,6 +106,7 @@ class FrontendContract:
         assert len(set(names)) == len(names)
 
     def test_the_model_runs_at_any_batch_size(self, source: object) -> None:
+        """Samples run together give what they give alone, but for the order of float sums."""
         model = plugins.load("frontends", self.entry).read(source)
         inputs = {str(value.name): _sample(value, self.batch, seed) for seed, value in enumerate(model.graph.inputs)}
         compiled = compile_model(model)
@@ -112,6 +117,7 @@ class FrontendContract:
                 np.testing.assert_allclose(array[i : i + 1], alone[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
     def test_a_written_model_reads_back_to_the_same_numbers(self, source: object, tmp_path: Path) -> None:
+        """Writing and loading the model changes no output."""
         model = plugins.load("frontends", self.entry).read(source)
         inputs = {str(value.name): _sample(value, self.batch, seed) for seed, value in enumerate(model.graph.inputs)}
         expected = compile_model(model).run(inputs)
@@ -122,16 +128,19 @@ class FrontendContract:
             np.testing.assert_array_equal(found[name], array, err_msg=name)
 
     def test_the_same_source_gives_the_same_bytes(self, source: object) -> None:
+        """Reading twice gives the same file."""
         frontend = plugins.load("frontends", self.entry)
         first, second = (ir.to_proto(frontend.read(source)).SerializeToString(deterministic=True) for _ in range(2))
         assert first == second
 
     def test_an_unsupported_layer_is_named_with_path_and_class(self, unsupported: UnsupportedCase) -> None:
+        """The refusal says which layer, by path and class."""
         with pytest.raises(Unsupported) as caught:
             plugins.load("frontends", self.entry).read(unsupported.source)
         assert f"{unsupported.path} ({unsupported.class_name})" in str(caught.value)
 
     def test_an_absent_file_is_one_clear_error(self, tmp_path: Path) -> None:
+        """A path that leads nowhere is an error of ours that names it."""
         with pytest.raises(QonnxError, match="absent"):
             plugins.load("frontends", self.entry).read(tmp_path / "absent.h5")
 
