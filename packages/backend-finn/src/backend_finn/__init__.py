@@ -1,1 +1,5 @@
-"""See the README of this package."""
+"""QONNX to FINN-ONNX and to folded dataflow hardware in SystemVerilog."""
+
+from backend_finn.backend import BACKEND, FinnBackend
+
+__all__ = ["BACKEND", "FinnBackend"]

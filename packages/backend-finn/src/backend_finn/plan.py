@@ -1,0 +1,205 @@
+"""The plan of a partition: its kernels with their folds, and how each tensor gets from one kernel to the next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backend_finn.cost import Resources, fifo, width_converter
+from backend_finn.folding import (
+    Folding,
+    apply_folding,
+    default_folding,
+    fold_to_cycles,
+    folding_of,
+    target_cycles_of,
+)
+from backend_finn.graph import KernelGraph, kernel_graph, port_wire
+from qonnx_core.backend import Design
+from qonnx_core.eda.targets import device_of
+from qonnx_core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from qonnx_core.eda.targets import Target
+    from qonnx_core.passes.streamline import IntegerForm
+
+OPTIONS = ("folding", "target_fps", "target_cycles")
+MIN_DEPTH = 2
+
+
+@dataclass(frozen=True)
+class Link:
+    """The way of a tensor to one reader: words of ``lanes_in`` elements, ``depth`` of them held, cut to ``lanes_out``.
+
+    ``kernel`` and ``operand`` name the reader; ``kernel`` is None for an output port, whose number ``operand`` is.
+    """
+
+    tensor: str
+    kernel: int | None
+    operand: int
+    element_bits: int
+    elements: int
+    lanes_in: int
+    lanes_out: int
+    depth: int
+
+    @property
+    def resources(self) -> Resources:
+        """Estimated resources of FIFO and converter."""
+        if self.lanes_in != self.lanes_out:
+            converter = width_converter(self.lanes_in, self.lanes_out, self.element_bits)
+            held = fifo(self.depth, self.lanes_in * self.element_bits) if self.depth > MIN_DEPTH else Resources()
+            return converter + held
+        return fifo(self.depth, self.lanes_in * self.element_bits)
+
+
+@dataclass(frozen=True)
+class FinnDesign(Design):
+    """A planned partition: folded kernels, the links between them, the folding as FINN writes it."""
+
+    graph: KernelGraph
+    links: tuple[Link, ...]
+    folding: Folding
+
+    @property
+    def cycles(self) -> int:
+        """Cycles for one frame in steady state: the slowest kernel, or the port with the most beats."""
+        return max(
+            (max(kernel.cycles for kernel in self.graph.kernels) if self.graph.kernels else 1),
+            *(max(link.elements // link.lanes_in, link.elements // link.lanes_out) for link in self.links),
+        )
+
+    def links_of(self, tensor: str) -> list[Link]:
+        """Return the links that start at a tensor."""
+        return [link for link in self.links if link.tensor == tensor]
+
+
+def plan_design(form: IntegerForm, target: Target, options: Mapping[str, object] | None = None) -> FinnDesign:
+    """Return the design of an integer form.
+
+    Options: ``folding`` (a FINN folding JSON or a mapping), or ``target_fps``, or ``target_cycles``; none of them folds
+    for 64 cycles a frame, or more where that does not fit into half of the part.
+
+    Raises:
+        Unsupported: with every layer that has no kernel.
+        InvalidInput: for unknown or contradicting options, an illegal fold, a target that cannot be met.
+
+    """
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    unknown = sorted(set(given) - set(OPTIONS))
+    if unknown:
+        raise InvalidInput(f"options of backend finn: found {', '.join(unknown)}; expected {', '.join(OPTIONS)}.")
+    if len(given) > 1:
+        raise InvalidInput(f"options of backend finn: found {' and '.join(sorted(given))}; expected one of them.")
+    graph = kernel_graph(form.layers(), form.inputs, form.outputs)
+    folding: Folding | None = None
+    if "folding" in given:
+        source = given["folding"]
+        if not isinstance(source, str | Path | Mapping):
+            raise InvalidInput(f"folding: found {type(source).__name__}; expected a path or a mapping.")
+        graph, folding = apply_folding(graph, source)
+    elif given:
+        graph = fold_to_cycles(graph, _target_cycles(given, target))
+    else:
+        graph = default_folding(graph, device_of(target.part).lut)
+    folding = folding or folding_of(graph.kernels)
+    return FinnDesign("finn", form, target, graph, links_of(graph), folding)
+
+
+def _target_cycles(given: Mapping[str, object], target: Target) -> int:
+    ((name, value),) = given.items()
+    whole = name == "target_cycles"
+    if isinstance(value, bool) or not isinstance(value, int | float) or (whole and value != int(value)):
+        raise InvalidInput(f"{name}: found {value!r}; expected {'a whole number' if whole else 'a number'}.")
+    return int(value) if whole else target_cycles_of(float(value), target.clock_ns)
+
+
+def links_of(graph: KernelGraph) -> tuple[Link, ...]:
+    """Return the links of a folded graph, with the depths that keep it from stalling.
+
+    Kernels hold what they need themselves (a matrix-vector unit two vectors), so that two words between kernels do.
+    Where branches meet, the one that delays its tensor by fewer whole frames holds the difference: a unit gives its
+    first result only after a whole frame, and while a branch waits for it the other one has to take that frame.
+    """
+    links: list[Link] = []
+    lanes = {kernel.output.tensor: kernel.out_lanes for kernel in graph.kernels}
+    wires = {kernel.output.tensor: kernel.output for kernel in graph.kernels}
+    for name, port in zip(graph.input_tensors, graph.inputs, strict=True):
+        lanes[name] = input_lanes(graph, name)
+        wires[name] = port_wire(port)
+    delays = frame_delays(graph)
+    for index, (kernel, sources) in enumerate(zip(graph.kernels, graph.sources, strict=True)):
+        for operand, source in enumerate(sources):
+            wire = wires[source]
+            behind = max(delays[other] for other in sources) - delays[source]
+            beats = wire.elements // lanes[source]
+            depth = MIN_DEPTH if len(sources) == 1 or not behind else (behind + 1) * beats + MIN_DEPTH
+            links.append(Link(source, index, operand, wire.bits, wire.elements, lanes[source], kernel.in_lanes, depth))
+    for number, source in enumerate(graph.output_tensors):
+        wire = wires[source]
+        links.append(Link(source, None, number, wire.bits, wire.elements, lanes[source], lanes[source], MIN_DEPTH))
+    return tuple(links)
+
+
+def input_lanes(graph: KernelGraph, tensor: str) -> int:
+    """Return the elements in a beat of an input: what its first reader takes, 1 if no kernel reads it."""
+    readers = graph.readers(tensor)
+    return graph.kernels[readers[0][0]].in_lanes if readers else 1
+
+
+def frame_delays(graph: KernelGraph) -> dict[str, int]:
+    """Return for each tensor how many kernels on the longest way to it wait for a whole vector."""
+    delays = dict.fromkeys(graph.input_tensors, 0)
+    for kernel, sources in zip(graph.kernels, graph.sources, strict=True):
+        delays[kernel.output.tensor] = max(delays[source] for source in sources) + int(kernel.needs_whole_vector)
+    return delays
+
+
+def latency_of(design: FinnDesign) -> dict[str, tuple[float, float]]:
+    """Return for each tensor when the first and the last word of a frame leave its kernel, from the first beat on."""
+    graph = design.graph
+    times = {name: (0.0, p_beats - 1.0) for name, p_beats in _input_beats(design).items()}
+    for index, kernel in enumerate(graph.kernels):
+        arriving = [
+            _through(link, *times[link.tensor], direct=link.tensor in graph.input_tensors)
+            for link in design.links
+            if link.kernel == index
+        ]
+        first, last = max(time[0] for time in arriving), max(time[1] for time in arriving)
+        vectors = max(1, kernel.inputs[0].vectors)
+        beats_in = kernel.inputs[0].elements // kernel.in_lanes // vectors
+        interval = kernel.cycles / vectors
+        if kernel.needs_whole_vector:
+            first_vector = first + (last - first + 1) / vectors - 1
+            start = max(first + beats_in - 1, first_vector) + kernel.pipeline_cycles
+            begin_last = max(last, first + (vectors - 1) * interval + beats_in - 1)
+            times[kernel.output.tensor] = (start, begin_last + kernel.pipeline_cycles + max(0.0, interval - beats_in))
+        else:
+            end = max(last, first + kernel.cycles - 1) + kernel.pipeline_cycles
+            times[kernel.output.tensor] = (first + kernel.pipeline_cycles, end)
+    return times
+
+
+def _input_beats(design: FinnDesign) -> dict[str, int]:
+    graph = design.graph
+    return {
+        name: math.prod(port.shape) // input_lanes(graph, name)
+        for name, port in zip(graph.input_tensors, graph.inputs, strict=True)
+    }
+
+
+def _through(link: Link, first: float, last: float, *, direct: bool) -> tuple[float, float]:
+    """Return when the first and last word of a frame come out of a link."""
+    beats_in, beats_out = link.elements // link.lanes_in, link.elements // link.lanes_out
+    if link.lanes_in == link.lanes_out:
+        wait = 0 if direct else 1 if link.depth <= MIN_DEPTH else 2
+        return first + wait, last + wait
+    held = 2 if link.depth > MIN_DEPTH else 0
+    if beats_out < beats_in:
+        spacing = (last - first) / max(1, beats_in - 1)
+        return first + held + 1 + (-(-beats_in // beats_out) - 1) * spacing, last + held + 1
+    begin = first + held + 2
+    return begin, max(last + held + 2 + -(-beats_out // beats_in) - 1, begin + beats_out - 1)
