@@ -68,8 +68,8 @@ def capture(model: nn.Module, call: ExampleCall, handlers: Handlers, *, dynamic_
             output = model(*args, **kwargs)
         except _FAILURES as error:
             raise InvalidInput(
-                f"{path}: the model's own forward pass fails on the example input: {type(error).__name__}: {error}; expected "
-                "an input that the model accepts in evaluation mode. Try model.eval() and call it yourself."
+                f"{path}: the model's own forward pass fails on the example: {type(error).__name__}: {error}; "
+                "expected an input that the model accepts in evaluation mode. Try model.eval() and call it yourself."
             ) from error
     names = tuple(name for name, _ in output_tensors(output))
     handlers.start_tracing()

@@ -67,7 +67,7 @@ def export_qonnx(
     Raises:
         Unsupported: a layer or quantizer has no exact counterpart; lists each with its path, class and a way out.
         InvalidInput: the arguments do not fit the model.
-        Mismatch: the graph does not compute what the model computes; names the first tensor that differs.
+        Mismatch: the graph does not compute what the model computes; names the first layer that differs.
     """
     target = _target(path, export_path)
     require_supported(model)
@@ -84,7 +84,7 @@ def export_qonnx(
     )
     made.producer_version = version("export-brevitas")
     if verify:
-        check = verify_call(model, made, call, verify_inputs).require()
+        check = verify_call(model, made, call, verify_inputs)
         attach_check(made, check)
         logger.info("%s: %s", type(model).__name__, check)
     if target is not None:

@@ -12,11 +12,11 @@ _LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._dynamo")
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ignore warnings, and what torch's tracer and exporter log below the level of an error."""
+    """Ignore warnings, and what torch's tracer and exporter log about failures that are reported in our own words."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -7,21 +7,29 @@ classes of `qonnx_core.verify`: equal, rounding, boundary, mismatch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import torch
+from brevitas.nn.mixin.base import QuantLayerMixin
+from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer
+from brevitas.proxy.quant_proxy import QuantProxyFromInjector
 from brevitas.quant_tensor import QuantTensor
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export_brevitas.signature import ExampleCall, output_tensors
 from export_brevitas.state import evaluating
-from qonnx_core.errors import InvalidInput
+from qonnx_core import compile_model
+from qonnx_core.errors import InvalidInput, Mismatch
 from qonnx_core.verify import Check, compare_outputs
 
 SEED = 0
 SAMPLES = 32  # seeded random samples of each kind
+
+Array = NDArray[Any]
 
 _CHECK = "export_brevitas.check"
 
@@ -55,7 +63,11 @@ def check_of(model: ir.Model) -> Check | None:
 
 
 def verify_call(model: nn.Module, onnx_model: ir.Model, call: ExampleCall, inputs: Any) -> Check:
-    """Return the comparison on the example call and on ``inputs``, or on a seeded sample where there are none."""
+    """Return the comparison on the example call and on ``inputs``, or on a seeded sample where there are none.
+
+    Raises:
+        Mismatch: names the first layer that differs.
+    """
     names = [str(value.name) for value in onnx_model.graph.inputs]
     example = {name: each.cpu().numpy() for name, each in zip(names, call.tensors, strict=True)}
     batches = [example]
@@ -64,28 +76,77 @@ def verify_call(model: nn.Module, onnx_model: ir.Model, call: ExampleCall, input
     else:
         batches += _samples(example, onnx_model)
     checks = []
-    samples = 0
     for batch in batches:
         check = _compare(model, onnx_model, call, batch)
+        if not check.passed:
+            layer = first_differing_layer(model, onnx_model, call, batch)
+            raise Mismatch(
+                f"{layer or type(model).__name__}: {check.mismatch} of {check.samples} samples differ; expected none "
+                f"({check}). Compare with verify_export, or export with verify=False to look at the graph."
+            )
         checks.append(check)
-        samples += check.samples
-    return _merged(checks)
+    return _numbered(checks)
 
 
-def _merged(checks: Sequence[Check]) -> Check:
-    return Check.merge(checks)
+def _numbered(checks: Sequence[Check]) -> Check:
+    """Return one check over all, with sample numbers that count through."""
+    merged, start = [], 0
+    for check in checks:
+        first = None if check.first is None else replace(check.first, sample=check.first.sample + start)
+        cases = tuple(replace(case, sample=case.sample + start) for case in check.boundary_cases)
+        merged.append(replace(check, first=first, boundary_cases=cases))
+        start += check.samples
+    return Check.merge(merged)
 
 
-def _compare(model: nn.Module, onnx_model: ir.Model, call: ExampleCall, batch: Mapping[str, np.ndarray]) -> Check:
-    device = call.tensors[0].device
+def first_differing_layer(
+    model: nn.Module, onnx_model: ir.Model, call: ExampleCall, batch: Mapping[str, Array]
+) -> str | None:
+    """Return the first quantizer or layer in the order of the graph whose result differs visibly, None if none does."""
+    seen: dict[str, Array] = {}
+    paths = {id(module): name for name, module in model.named_modules()}
+
+    def keep(module: nn.Module, _: Any, output: Any) -> None:
+        value = output.value if isinstance(output, QuantTensor) else output
+        if isinstance(value, Tensor):
+            seen.setdefault(paths.get(id(module), ""), value.detach().cpu().numpy())
+
     with evaluating(model):
-        args, kwargs = call.arguments([torch.from_numpy(np.array(array)).to(device) for array in batch.values()])
-        results = [each.cpu().numpy() for _, each in output_tensors(model(*args, **kwargs))]
+        for module in filter(_is_one_node, model.modules()):
+            module.register_forward_hook(keep)
+        _run(model, call, batch)
+    produced = {str(node.name): str(node.outputs[0].name) for node in onnx_model.graph if node.name in seen}
+    found = compile_model(onnx_model).run(dict(batch), intermediates=list(produced.values()))
+    for layer, tensor in produced.items():
+        expected = seen[layer]
+        if expected.shape != found[tensor].shape or not np.allclose(found[tensor], expected, rtol=1e-3, atol=1e-5):
+            return layer
+    return None
+
+
+def _compare(model: nn.Module, onnx_model: ir.Model, call: ExampleCall, batch: Mapping[str, Array]) -> Check:
+    with evaluating(model):
+        results = [each.cpu().numpy() for _, each in output_tensors(_run(model, call, batch))]
     expected = {str(value.name): result for value, result in zip(onnx_model.graph.outputs, results, strict=True)}
     return compare_outputs(onnx_model, dict(batch), expected, left="Brevitas", right="QONNX")
 
 
-def _as_arrays(inputs: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
+def _is_one_node(module: nn.Module) -> bool:
+    """Return whether the node with the module's name computes the module's whole result."""
+    if isinstance(module, QuantProxyFromInjector):
+        return bool(module.is_quant_enabled)
+    if isinstance(module, QuantWeightBiasInputOutputLayer):
+        return not module.output_quant.is_quant_enabled
+    return not isinstance(module, QuantLayerMixin) and not list(module.children())
+
+
+def _run(model: nn.Module, call: ExampleCall, batch: Mapping[str, Array]) -> Any:
+    device = call.tensors[0].device
+    args, kwargs = call.arguments([torch.from_numpy(np.array(array)).to(device) for array in batch.values()])
+    return model(*args, **kwargs)
+
+
+def _as_arrays(inputs: Any, names: Sequence[str]) -> dict[str, Array]:
     """Return inputs under the graph's names."""
     if isinstance(inputs, QuantTensor):
         inputs = inputs.value
@@ -103,14 +164,14 @@ def _as_arrays(inputs: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: _as_array(given[name]) for name in names}
 
 
-def _as_array(value: Any) -> np.ndarray:
+def _as_array(value: Any) -> Array:
     if isinstance(value, QuantTensor):
         value = value.value
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
-def _samples(example: Mapping[str, np.ndarray], onnx_model: ir.Model) -> list[dict[str, np.ndarray]]:
+def _samples(example: Mapping[str, Array], onnx_model: ir.Model) -> list[dict[str, Array]]:
     """Return seeded batches: normal, wide, over the example's range, and whole numbers in it.
 
     An input of integers is repeated, because what its values mean is not known.
@@ -120,7 +181,7 @@ def _samples(example: Mapping[str, np.ndarray], onnx_model: ir.Model) -> list[di
         for value in onnx_model.graph.inputs
     )
     random = np.random.default_rng(SEED)
-    batches: list[dict[str, np.ndarray]] = []
+    batches: list[dict[str, Array]] = []
     for kind in ("normal", "wide", "range", "whole"):
         batch = {}
         for name, array in example.items():
@@ -130,7 +191,7 @@ def _samples(example: Mapping[str, np.ndarray], onnx_model: ir.Model) -> list[di
     return batches
 
 
-def _sample(random: np.random.Generator, kind: str, example: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _sample(random: np.random.Generator, kind: str, example: Array, shape: tuple[int, ...]) -> Array:
     if example.dtype.kind != "f":
         return np.resize(example, shape)
     low, high = (float(example.min()), float(example.max())) if example.size else (0.0, 0.0)
