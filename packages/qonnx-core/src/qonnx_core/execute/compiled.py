@@ -51,6 +51,7 @@ class CompiledModel:
         self.input_names = tuple(value.name or "" for value in self._model.graph.inputs)
         self._graph_outputs = tuple(value.name or "" for value in self._model.graph.outputs)
         self._tensors = tuple(_named_values(self._model.graph))
+        self._all_tensors = frozenset(self._tensors)
         self._dependent = _dependent_names(self._model.graph)
         lower(self._model)
         self.output_names = self._graph_outputs if outputs is None else self._known(outputs)
@@ -109,7 +110,7 @@ class CompiledModel:
     def _known(self, names: Iterable[str]) -> tuple[str, ...]:
         unique = tuple(dict.fromkeys(names))
         for name in unique:
-            if name not in self._tensors:
+            if name not in self._all_tensors:
                 raise InvalidInput(
                     f"tensor {name!r}: the model has none of this name; expected one of its "
                     f"{len(self._tensors)} tensors, such as {', '.join(self._tensors[:4])}. Check the spelling."

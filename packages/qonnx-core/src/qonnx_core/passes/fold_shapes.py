@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -185,8 +186,10 @@ def _make_constant(graph: ir.Graph, value: ir.Value, vector: _Vector) -> int:
 def _fold_target(graph: ir.Graph, node: ir.Node, known: Mapping[ir.Value, _Vector]) -> int:
     data, target = node.inputs[0], node.inputs[1]
     vector = None if target is None else known.get(target)
-    if vector is None or data is None or data.shape is None or node.attributes.get_int("allowzero", 0) != 0:
+    if data is None or data.shape is None or node.attributes.get_int("allowzero", 0) != 0:
         return 0
+    if vector is None:
+        return _keep_first_axis(graph, node, data, target)
     dims: list[int] = []
     for axis, dim in enumerate(vector.dims):
         if isinstance(dim, int):
@@ -199,4 +202,19 @@ def _fold_target(graph: ir.Graph, node: ir.Node, known: Mapping[ir.Value, _Vecto
         return 0
     assert target is not None
     node.replace_input_with(1, new_constant(graph, f"{target.name}/known", np.asarray(dims, dtype=np.int64)))
+    return 1
+
+
+def _keep_first_axis(graph: ir.Graph, node: ir.Node, data: ir.Value, target: ir.Value | None) -> int:
+    """Let a constant target ``[-1, ...]`` say 0 in front, where that is the symbolic first dimension of the data."""
+    array = constant_array(target)
+    assert data.shape is not None
+    dims = list(data.shape)
+    if array is None or array.ndim != 1 or array.size == 0 or array[0] != -1 or not dims or isinstance(dims[0], int):
+        return 0
+    inner, rest = [dim for dim in dims[1:] if isinstance(dim, int)], [int(number) for number in array[1:]]
+    if len(inner) != len(dims) - 1 or 0 in rest or math.prod(inner) != math.prod(rest):
+        return 0
+    assert target is not None
+    node.replace_input_with(1, new_constant(graph, f"{target.name}/known", np.asarray([0, *rest], dtype=np.int64)))
     return 1

@@ -1,0 +1,281 @@
+"""The clean-up keeps values and gives readable names; each defect of the reference has a test that names it."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import onnx.checker
+import onnx.parser
+import onnx_ir as ir
+import pytest
+
+import qonnx_core
+from qonnx_core.formats.reader import from_proto
+from qonnx_core.formats.writer import serialize
+from qonnx_core.ir.annotations import get_datatype, set_datatype
+from qonnx_core.ir.datatypes import DataType
+
+HEAD = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
+
+
+def build(body: str) -> ir.Model:
+    return from_proto(onnx.parser.parse_model(HEAD + body))
+
+
+def clean(body: str) -> ir.Model:
+    return qonnx_core.cleanup_model(build(body))
+
+
+def ops(model: ir.Model) -> list[str]:
+    return [node.op_type for node in model.graph]
+
+
+def run(model: ir.Model, *arrays: np.ndarray) -> list[np.ndarray]:
+    compiled = qonnx_core.compile_model(model)
+    return list(compiled.run(dict(zip(compiled.input_names, arrays, strict=True))).values())
+
+
+X = np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4)
+
+
+def test_names_follow_the_scheme_of_the_reference() -> None:
+    model = clean("""g (float[N, 4] p, float[N, 4] q) => (float[N, 4] r, float[N, 4] s) <float[4] w = {1, 2, 3, 4}>
+        { a = Mul(p, w) b = Mul(w, q) r = Add(a, b) s = Neg(a) }""")
+    assert [node.name for node in model.graph] == ["Mul_0", "Mul_1", "Add_0", "Neg_0"]
+    assert [value.name for value in model.graph.inputs] == ["global_in", "global_in_1"]
+    assert [value.name for value in model.graph.outputs] == ["global_out", "global_out_1"]
+    assert [value.name for value in model.graph[0].inputs] == ["global_in", "Mul_0_param0"]
+    assert [value.name for value in model.graph[1].inputs] == ["Mul_1_param0", "global_in_1"]
+    assert model.graph[0].outputs[0].name == "Mul_0_out0"
+
+
+def test_nodes_are_ordered_by_level_and_then_by_age() -> None:
+    model = clean(
+        """g (float[N, 4] x) => (float[N, 4] y) { a = Relu(x) b = Neg(a) c = Abs(x) d = Add(b, c) y = Exp(d) }"""
+    )
+    assert ops(model) == ["Relu", "Abs", "Neg", "Add", "Exp"]
+
+
+def test_cleaning_twice_changes_nothing() -> None:
+    once = clean("""g (float[1, 4] x) => (float[1, 2] y) <float[2, 4] w = {1, 2, 3, 4, 5, 6, 7, 8}, float s = {1}, float z = {0}, float b = {4}>
+        { q = qonnx.custom_op.general.Quant(w, s, z, b) t = Transpose<perm = [1, 0]>(q) i = Identity(x) y = MatMul(i, t) }""")
+    assert serialize(qonnx_core.cleanup_model(once)) == serialize(once)
+
+
+def test_cleaning_leaves_the_given_model_alone() -> None:
+    model = build("g (float[1, 4] x) => (float[1, 4] y) <float k = {0}> { a = Add(x, k) y = Relu(a) }")
+    before = serialize(model)
+    qonnx_core.cleanup_model(model)
+    assert serialize(model) == before
+
+
+def test_the_cleaned_model_passes_the_checker() -> None:
+    model = clean("""g (float[1, 4] x) => (float[1, 4] y) <float s = {1}, float z = {0}, float b = {4}>
+        { y = qonnx.custom_op.general.Quant(x, s, z, b) }""")
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+
+
+def test_a_node_that_reads_a_tensor_twice_keeps_both_reads() -> None:
+    """Defect 1 of the reference: Mul(x, x) was left with a dangling input."""
+    model = clean("g (float[N, 4] x) => (float[N, 4] y) { a = Relu(x) y = Mul(a, a) }")
+    assert [value.name for value in model.graph[1].inputs] == ["Relu_0_out0", "Relu_0_out0"]
+    np.testing.assert_array_equal(run(model, X)[0], np.maximum(X, 0) ** 2)
+
+
+@pytest.mark.parametrize(
+    "op", ["Quant(w, s, z, b)", "IntQuant(w, s, z, b)", "BipolarQuant(w, s)", "Trunc(w, s, z, b, b)"]
+)
+def test_quantizers_of_weights_stay(op: str) -> None:
+    """Defect 2 of the reference: only Quant and BipolarQuant were kept."""
+    body = f"""g (float[N, 4] x) => (float[N, 2] y) <float[4, 2] w = {{1, 2, 3, 4, 5, 6, 7, 8}}, float s = {{1}}, float z = {{0}}, float b = {{4}}>
+        {{ q = qonnx.custom_op.general.{op} y = MatMul(x, q) }}"""
+    model = clean(body)
+    assert ops(model) == [op.split("(")[0], "MatMul"]
+    folded = qonnx_core.cleanup_model(build(body), fold_quantizers=True)
+    assert ops(folded) == ["MatMul"]
+    np.testing.assert_array_equal(run(folded, X)[0], run(model, X)[0])
+
+
+def test_a_constant_node_of_several_outputs_folds_to_all_of_them() -> None:
+    """Defect 3 of the reference: only the first output of Split was kept."""
+    model = clean("""g (float[N, 1] x) => (float[N, 2] y) <float[4] k = {0, 1, 8, 10}>
+        { a, b = Split<axis = 0, num_outputs = 2>(k) y = Add(x, b) }""")
+    assert ops(model) == ["Add"]
+    np.testing.assert_array_equal(run(model, np.zeros((1, 1), np.float32))[0], [[8, 10]])
+
+
+def test_random_nodes_are_not_folded() -> None:
+    """Defect 4 of the reference: RandomNormal became a constant."""
+    model = clean("g (float[N, 4] x) => (float[N, 4] y) { r = RandomNormal<shape = [4]>() e = Exp(r) y = Add(x, e) }")
+    assert ops(model) == ["RandomNormal", "Exp", "Add"]
+
+
+def test_names_that_an_inner_graph_captures_follow() -> None:
+    """Defect 6 of the reference: outer tensors were renamed, the names captured by an If were not."""
+    body = """g (float[N, 4] x, bool c) => (float[N, 4] y)
+        { a = Relu(x) y = If (c) <then_branch = t () => (float[N, 4] u) { u = Neg(a) },
+          else_branch = e () => (float[N, 4] v) { w = Abs(a) v = Exp(w) }> }"""
+    model = clean(body)
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    for flag in (True, False):
+        expected = run(build(body), X, np.asarray(flag))[0]
+        np.testing.assert_array_equal(run(model, X, np.asarray(flag))[0], expected)
+
+
+def test_adding_zeros_that_widen_the_shape_stays() -> None:
+    """Defect 10 of the reference: a broadcasting Add was removed, and with it the shape."""
+    model = clean("g (float[1, 4] x) => (float[3, 4] y) <float[3, 4] k = {0,0,0,0,0,0,0,0,0,0,0,0}> { y = Add(x, k) }")
+    assert ops(model) == ["Add"]
+    assert run(model, X[:1])[0].shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ("y = Mul(a, k)", []),
+        ("y = Mul(a, near)", ["Mul"]),
+        ("y = Div(a, k)", []),
+        ("y = Div(k, a)", ["Div"]),
+        ("y = Add(o, a)", []),
+        ("y = Sub(a, o)", []),
+        ("y = Sub(o, a)", ["Sub"]),
+        ("y = Pad(a, p)", []),
+        ("y = Dropout(a)", []),
+        ("y = Identity(a)", []),
+        ("y = Mul(a, vector)", []),
+    ],
+)
+def test_only_what_changes_nothing_is_removed(body: str, left: list[str]) -> None:
+    """Defect 10 of the reference: Mul by 1.000009 was removed."""
+    model = clean(f"""g (float[N, 4] x) => (float[N, 4] y)
+        <float k = {{1}}, float near = {{1.000009}}, float o = {{0}}, int64[4] p = {{0, 0, 0, 0}}, float[4] vector = {{1, 1, 1, 1}}>
+        {{ a = Relu(x) {body} }}""")
+    assert ops(model) == ["Relu", *left]
+
+
+def test_an_identity_from_input_to_output_stays() -> None:
+    """Defect 10 of the reference: an assertion failed."""
+    model = clean("g (float[N, 4] x) => (float[N, 4] y) { y = Identity(x) }")
+    np.testing.assert_array_equal(run(model, X)[0], X)
+
+
+def test_an_identity_behind_a_fork_leaves_both_branches() -> None:
+    """Issues 86 and 87 of the reference: fork branches were disconnected."""
+    model = clean("g (float[N, 4] x) => (float[N, 4] y, float[N, 4] z) { a = Relu(x) y = Identity(a) z = Neg(a) }")
+    y, z = run(model, X)
+    np.testing.assert_array_equal(y, -z)
+
+
+def test_a_constant_that_is_a_graph_output_stays() -> None:
+    """Defect 11 of the reference: the Constant node behind a graph output was dropped."""
+    model = clean("""g (float[N, 4] x) => (float[N, 4] y, float[2] c, float[2] d) <float[2] k = {3, 4}>
+        { y = Relu(x) c = Constant<value = float[2] {1, 2}>() d = Neg(k) }""")
+    _, c, d = run(model, X)
+    assert (c.tolist(), d.tolist()) == ([1, 2], [-3, -4])
+    assert [value.name for value in model.graph.outputs] == ["global_out", "global_out_1", "global_out_2"]
+
+
+def test_an_initializer_that_is_a_graph_output_stays() -> None:
+    """Defect 11 of the reference: clean-up dropped the initializer."""
+    proto = onnx.parser.parse_model(HEAD + "g (float[N, 4] x) => (float[N, 4] y) <float[2] k = {3, 4}> { y = Relu(x) }")
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("k", onnx.TensorProto.FLOAT, [2]))
+    model = qonnx_core.cleanup_model(from_proto(proto))
+    assert run(model, X)[1].tolist() == [3, 4]
+
+
+def test_a_tensor_listed_twice_as_an_output_is_given_twice() -> None:
+    proto = onnx.parser.parse_model(HEAD + "g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }")
+    proto.graph.output.append(proto.graph.output[0])
+    model = qonnx_core.cleanup_model(from_proto(proto))
+    assert [value.name for value in model.graph.outputs] == ["global_out", "global_out_1"]
+
+
+def test_shared_parameters_are_named_after_each_reader() -> None:
+    model = clean("g (float[N, 4] x) => (float[N, 4] y) <float[4] k = {1, 2, 3, 4}> { a = Mul(x, k) y = Add(a, k) }")
+    assert sorted(model.graph.initializers) == ["Add_0_param0", "Mul_0_param0"]
+    np.testing.assert_array_equal(run(model, X)[0], X * np.float32([1, 2, 3, 4]) + np.float32([1, 2, 3, 4]))
+
+
+def test_annotations_follow_renames_and_removals() -> None:
+    model = build("g (float[N, 4] x) => (float[N, 4] y) { a = Round(x) b = Identity(a) y = Relu(b) }")
+    set_datatype(model.graph[1].outputs[0], DataType.parse("INT4"))
+    cleaned = qonnx_core.cleanup_model(model)
+    assert get_datatype(cleaned.graph[0].outputs[0]) == DataType.parse("INT4")
+
+
+def test_shapes_are_inferred_through_our_operators() -> None:
+    model = clean("""g (float[N, 4] x) => (y) <float s = {1}, float z = {0}, float b = {4}, float[4, 3] t = {0,1,2,0,1,2,0,1,2,0,1,2}>
+        { a = qonnx.custom_op.general.Quant(x, s, z, b) c = qonnx.custom_op.general.MultiThreshold<out_dtype = "UINT2">(a, t) y = Relu(c) }""")
+    assert [str(node.outputs[0].shape) for node in model.graph] == ["[N,4]"] * 3
+    assert all(node.outputs[0].dtype == ir.DataType.FLOAT for node in model.graph)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["s = Constant<value = int64[2] {1, -1}>()", "s = Constant<value = int64[2] {1, 12}>()", "s = Constant<value = int64[2] {-1, 12}>()",
+     "h = Shape(x) i = Constant<value = int64 {0}>() d = Gather(h, i) a = Constant<value = int64[1] {0}>() u = Unsqueeze(d, a) m = Constant<value = int64[1] {-1}>() s = Concat<axis = 0>(u, m)"],
+)  # fmt: skip
+def test_a_reshape_keeps_any_batch(target: str) -> None:
+    """Defect 17 of the reference: the batch could not be left open."""
+    model = clean(f"g (float[1, 3, 4] x) => (float[1, 12] y) {{ {target} r = Reshape(x, s) y = Relu(r) }}")
+    assert ops(model) == ["Reshape", "Relu"]
+    assert str(model.graph.outputs[0].shape) == "[batch,12]"
+    x = np.arange(60, dtype=np.float32).reshape(5, 3, 4)
+    np.testing.assert_array_equal(run(model, x)[0], x.reshape(5, 12))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "t = Transpose<perm = [1, 0]>(x) y = MatMul(x, t)",
+        "y = Softmax<axis = 0>(x)",
+        "s = Constant<value = int64[2] {4, 1}>() y = Reshape(x, s)",
+        "y = Transpose<perm = [1, 0]>(x)",
+        "y = CumSum(x, z)",
+    ],
+)
+def test_a_batch_that_samples_share_stays_fixed(body: str) -> None:
+    model = clean(f"g (float[1, 4] x) => (y) <int64 z = {{0}}> {{ {body} }}")
+    assert model.graph.inputs[0].shape == ir.Shape([1, 4])
+
+
+def test_two_thousand_nodes_take_seconds() -> None:
+    """Issue 107 of the reference: quadratic time; ratios of two sizes show that ours is about linear."""
+
+    def chain(length: int) -> ir.Model:
+        x = ir.val("x", ir.DataType.FLOAT, ir.Shape([1, 8]))
+        parameters = [
+            ir.val(n, const_value=ir.tensor(np.float32(v), name=n)) for n, v in (("s", 0.5), ("z", 0), ("b", 4))
+        ]
+        nodes, current = [], x
+        for number in range(length // 2):
+            nodes.append(ir.node("Relu", [current]))
+            nodes.append(
+                ir.node(
+                    "Quant",
+                    [nodes[-1].outputs[0], *parameters],
+                    {"signed": 1, "narrow": 0},
+                    domain="qonnx.custom_op.general",
+                )
+            )
+            current = nodes[-1].outputs[0]
+        for number, node in enumerate(nodes):
+            node.outputs[0].name = f"t{number}"
+        current.type = ir.TensorType(ir.DataType.FLOAT)
+        imports = {"": 21, "qonnx.custom_op.general": 1}
+        return ir.Model(
+            ir.Graph([x], [current], nodes=nodes, initializers=parameters, opset_imports=imports, name="g"),
+            ir_version=10,
+        )
+
+    seconds = {}
+    for length in (500, 2000):
+        model = chain(length)
+        start = time.perf_counter()
+        cleaned = qonnx_core.cleanup_model(model)
+        qonnx_core.compile_model(cleaned)
+        seconds[length] = time.perf_counter() - start
+        assert len(cleaned.graph) == length
+    assert seconds[2000] < 60
+    assert seconds[2000] < 16 * seconds[500]  # 4 is linear, 16 is quadratic
