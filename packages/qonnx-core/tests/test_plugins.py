@@ -46,7 +46,9 @@ def test_two_plug_ins_of_one_name_are_an_error_that_names_both(distribution) -> 
 
 def test_a_broken_plug_in_is_reported_with_its_distribution(distribution) -> None:
     distribution("plug_d", "[qonnx_core.passes]\nbroken = plug_d_module:THING\n", code="import nothing_of_this_name")
-    with pytest.raises(QonnxError, match=r"plug-in 'broken' of distribution plug_d .* No module named 'nothing_of_this_name'"):
+    with pytest.raises(
+        QonnxError, match=r"plug-in 'broken' of distribution plug_d .* No module named 'nothing_of_this_name'"
+    ):
         plugins.load("passes", "broken")
 
 
@@ -84,7 +86,8 @@ def test_entries_seen_twice_on_the_path_count_once() -> None:
 
 @pytest.mark.parametrize("code", ["import qonnx_core", "import qonnx_core; qonnx_core.load; qonnx_core.compile_model"])
 def test_importing_the_package_imports_no_framework(code: str) -> None:
-    check = f"{code}; import sys; print([m for m in ('torch','tensorflow','hls4ml','alkaid','onnxscript') if m in sys.modules])"
+    heavy = ("torch", "tensorflow", "hls4ml", "alkaid", "onnxscript")
+    check = f"{code}; import sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -18,7 +18,8 @@ def build(body: str, opset: str = HEAD) -> ir.Model:
     return from_proto(onnx.parser.parse_model(opset + body))
 
 
-LINEAR = """g (float[1, 4] x) => (float[1, 2] y) <float s = {0.5}, float z = {0}, float b = {4}, float[4,2] w = {1,2,3,4,5,6,7,8}>
+LINEAR = """g (float[1, 4] x) => (float[1, 2] y) <float s = {0.5}, float z = {0}, float b = {4},
+    float[4,2] w = {1,2,3,4,5,6,7,8}>
 { a = qonnx.custom_op.general.Quant(x, s, z, b) y = MatMul(a, w) }"""
 X = np.linspace(-6, 6, 20, dtype=np.float32).reshape(5, 4)
 
@@ -34,7 +35,9 @@ def test_a_fixed_batch_of_one_runs_with_any_batch() -> None:
 
 def test_a_symbolic_batch_runs() -> None:
     """Defect 17 of the reference: symbolic dimensions became 0."""
-    compiled = qonnx_core.compile_model(build(LINEAR.replace("float[1, 4] x", "float[N, 4] x").replace("float[1, 2] y", "float[N, 2] y")))
+    compiled = qonnx_core.compile_model(
+        build(LINEAR.replace("float[1, 4] x", "float[N, 4] x").replace("float[1, 2] y", "float[N, 2] y"))
+    )
     assert compiled.run({"x": X})["y"].shape == (5, 2)
 
 
@@ -67,7 +70,9 @@ def test_outputs_can_be_chosen() -> None:
 
 def test_an_unknown_tensor_is_refused() -> None:
     compiled = qonnx_core.compile_model(build(LINEAR))
-    with pytest.raises(InvalidInput, match=r"tensor 'q': the model has none of this name; expected one of its .* such as x"):
+    with pytest.raises(
+        InvalidInput, match=r"tensor 'q': the model has none of this name; expected one of its .* such as x"
+    ):
         compiled.run({"x": X}, intermediates=["q"])
 
 
@@ -121,8 +126,10 @@ def test_compiling_leaves_the_model_as_it_is() -> None:
 def test_integer_graphs_run_in_both_float_types(dtype: type) -> None:
     name = {np.float32: "float", np.float64: "double"}[dtype]
     body = f"""g ({name}[N, 2, 2] x) => (int64[N] y, {name}[N, 1] best, int64[N, 1] where)
-    <{name}[4, 3] w = {{1, -2, 3, 4, -5, 6, 7, 8, -9, 1, 2, 3}}, {name}[3, 2] t = {{-5, 5, 0, 1, 2, 3}}, {name} one = {{1}},
-     {name} zero = {{0}}, {name} bits = {{4}}, int64[2] shape = {{0, -1}}, int64[1] k = {{1}}, {name}[3] c = {{1, -1, 2}}>
+    <{name}[4, 3] w = {{1, -2, 3, 4, -5, 6, 7, 8, -9, 1, 2, 3}}, {name}[3, 2] t = {{-5, 5, 0, 1, 2, 3}},
+    {name} one = {{1}},
+     {name} zero = {{0}}, {name} bits = {{4}}, int64[2] shape = {{0, -1}}, int64[1] k = {{1}}, {name}[3] c = {{1,
+     -1, 2}}>
     {{ p = Transpose<perm = [0, 2, 1]>(x) f = Reshape(p, shape) m = MatMul(f, w) a = Add(m, c) e = Mul(a, c)
        h = qonnx.custom_op.general.MultiThreshold<out_dtype = "UINT2", out_bias = -1.0>(e, t)
        q = qonnx.custom_op.general.Quant(a, one, zero, bits) r = Add(h, q) n = Relu(r)

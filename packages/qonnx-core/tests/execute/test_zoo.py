@@ -52,7 +52,9 @@ def test_the_logits_of_jettagging_are_exact() -> None:
 
 def test_the_reshape_chain_of_tfc_becomes_a_constant() -> None:
     model = qonnx_core.cleanup_model(qonnx_core.load(shared_file("models/zoo/TFC_1W2A.onnx")))
-    assert [node.op_type for node in model.graph if node.op_type in ("Shape", "Gather", "Concat", "Reshape")] == ["Reshape"]
+    assert [node.op_type for node in model.graph if node.op_type in ("Shape", "Gather", "Concat", "Reshape")] == [
+        "Reshape"
+    ]
     assert model.graph.initializers["Reshape_0_param0"].const_value.numpy().tolist() == [0, -1]
     assert str(model.graph.inputs[0].shape) == "[batch,1,28,28]"
     assert str(model.graph.outputs[0].shape) == "[batch,10]"

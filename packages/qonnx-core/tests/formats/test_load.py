@@ -56,7 +56,8 @@ def test_attributes_that_are_left_out_are_written_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "canonical"), [("half_even", "ROUND"), ("Round_To_Zero", "DOWN"), ("half_down", "HALF_DOWN"), ("ceil", "CEIL")]
+    ("text", "canonical"),
+    [("half_even", "ROUND"), ("Round_To_Zero", "DOWN"), ("half_down", "HALF_DOWN"), ("ceil", "CEIL")],
 )
 def test_rounding_modes_are_read_in_any_spelling(text: str, canonical: str) -> None:
     model = from_proto(quant_model(f'rounding_mode = "{text}"'))
@@ -66,7 +67,9 @@ def test_rounding_modes_are_read_in_any_spelling(text: str, canonical: str) -> N
 def test_an_unknown_rounding_mode_is_refused_at_load(tmp_path: Path) -> None:
     """Defect 20 of the reference: accepted until the model ran."""
     file = write(quant_model('rounding_mode = "SIDEWAYS"'), tmp_path)
-    with pytest.raises(InvalidModel, match=r"y \(Quant\): rounding_mode is 'SIDEWAYS'; expected one of ROUND, .*HALF_EVEN"):
+    with pytest.raises(
+        InvalidModel, match=r"y \(Quant\): rounding_mode is 'SIDEWAYS'; expected one of ROUND, .*HALF_EVEN"
+    ):
         qonnx_core.load(file)
 
 
@@ -117,13 +120,16 @@ def test_inputs_with_an_initializer_are_parameters() -> None:
 def test_an_unknown_operator_of_our_domain_is_refused() -> None:
     proto = quant_model()
     proto.graph.node[0].op_type = "Quantt"
-    with pytest.raises(InvalidModel, match="Quantt is not defined for version 1; expected one of .*Quant"):
+    with pytest.raises(InvalidModel, match=r"Quantt is not defined for version 1; expected one of .*Quant"):
         from_proto(proto)
 
 
 def test_a_missing_multithreshold_out_dtype_is_named() -> None:
-    text = HEAD + "g (float[N,2] x) => (float[N,2] y) <float[1,2] t = {0,1}> { y = qonnx.custom_op.general.MultiThreshold(x, t) }"
-    with pytest.raises(InvalidModel, match="attribute out_dtype is missing"):
+    text = (
+        HEAD
+        + "g (float[N,2] x) => (float[N,2] y) <float[1,2] t = {0,1}> { y = qonnx.custom_op.general.MultiThreshold(x, t) }"
+    )
+    with pytest.raises(InvalidModel, match=r"attribute out_dtype is missing"):
         from_proto(parse(text))
 
 
@@ -133,7 +139,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="is a folder; expected an ONNX file"):
+    with pytest.raises(InvalidInput, match=r"is a folder; expected an ONNX file"):
         qonnx_core.load(tmp_path)
 
 
@@ -148,7 +154,7 @@ def test_something_else_is_no_model(content: bytes, tmp_path: Path) -> None:
 def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(quant_model().SerializeToString()[:-20])
-    with pytest.raises(InvalidModel, match="is no ONNX file|holds no ONNX model"):
+    with pytest.raises(InvalidModel, match=r"is no ONNX file|holds no ONNX model"):
         qonnx_core.load(file)
 
 
@@ -161,7 +167,7 @@ def test_external_data_outside_the_folder_are_refused(location: str, tmp_path: P
     tensor.ClearField("float_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=location)
-    with pytest.raises(InvalidModel, match="tensor s: its data are said to be in .* inside the model's folder"):
+    with pytest.raises(InvalidModel, match=r"tensor s: its data are said to be in .* inside the model's folder"):
         qonnx_core.load(write(proto, tmp_path / "model"))
 
 
@@ -206,27 +212,30 @@ def test_a_layout_annotation_is_never_evaluated(tmp_path: Path) -> None:
     proto = quant_model()
     annotation = proto.graph.quantization_annotation.add(tensor_name="y")
     annotation.quant_parameter_tensor_names.add(key="tensor_layout", value=f"[open({str(victim)!r}, 'w')]")
-    with pytest.raises(InvalidModel, match="tensor y: annotation tensor_layout"):
+    with pytest.raises(InvalidModel, match=r"tensor y: annotation tensor_layout"):
         from_proto(proto)
     assert not victim.exists()
 
 
 def test_a_model_of_opset_6_is_refused() -> None:
-    with pytest.raises(Unsupported, match="imports opset 6; expected 7 or newer"):
+    with pytest.raises(Unsupported, match=r"imports opset 6; expected 7 or newer"):
         from_proto(parse('<ir_version: 4, opset_import: ["": 6]> g (float[2] x) => (float[2] y) { y = Relu(x) }'))
 
 
 def test_a_model_of_the_future_is_refused() -> None:
     proto = parse('<ir_version: 8, opset_import: ["": 18]> g (float[2] x) => (float[2] y) { y = Relu(x) }')
     proto.opset_import[0].version = 1000
-    with pytest.raises(InvalidModel, match="imports opset 1000; expected at most"):
+    with pytest.raises(InvalidModel, match=r"imports opset 1000; expected at most"):
         from_proto(proto)
 
 
 def test_the_first_import_need_not_be_the_standard_one() -> None:
     """Defect 5 of the reference: folding used opset_import[0] for the standard operators."""
     head = '<ir_version: 8, opset_import: ["qonnx.custom_op.general": 1, "": 13]>'
-    text = head + "g (float[N, 4] x) => (float[N, 4] y) { a = Constant<value = int64[1] {0}>() b = Unsqueeze(x, a) y = Squeeze(b, a) }"
+    text = (
+        head
+        + "g (float[N, 4] x) => (float[N, 4] y) { a = Constant<value = int64[1] {0}>() b = Unsqueeze(x, a) y = Squeeze(b, a) }"
+    )
     model = qonnx_core.cleanup_model(from_proto(parse(text)))
     x = np.ones((2, 4), np.float32)
     assert qonnx_core.compile_model(model).run({"global_in": x})["global_out"].tolist() == x.tolist()

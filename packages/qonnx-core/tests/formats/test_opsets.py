@@ -11,6 +11,7 @@ from qonnx_core.errors import Unsupported
 from qonnx_core.execute.compiled import compile_model
 from qonnx_core.formats.reader import from_proto
 
+SCALES = "s = Constant<value = float[4] {1,1,2,2}>() "
 CASES = {
     "softmax_default_axis": (9, "float[2,3,4] x", "float[2,3,4] y", "y = Softmax(x)"),
     "softmax_inner_axis": (11, "float[2,3,4] x", "float[2,3,4] y", "y = Softmax<axis=2>(x)"),
@@ -28,8 +29,8 @@ CASES = {
     "split": (11, "float[2,3,4] x", "float[2,3,1] y", "y, b = Split<axis=2, split=[1,3]>(x)"),
     "split_even": (13, "float[2,3,4] x", "float[2,3,2] y", "y, b = Split<axis=2>(x)"),
     "dropout": (9, "float[2,3,4] x", "float[2,3,4] y", "y = Dropout<ratio=0.3>(x)"),
-    "upsample": (9, "float[1,1,2,3] x", "float[1,1,4,6] y", 's = Constant<value = float[4] {1,1,2,2}>() y = Upsample<mode="nearest">(x, s)'),
-    "resize_10": (10, "float[1,1,2,3] x", "float[1,1,4,6] y", 's = Constant<value = float[4] {1,1,2,2}>() y = Resize<mode="linear">(x, s)'),
+    "upsample": (9, "float[1,1,2,3] x", "float[1,1,4,6] y", SCALES + 'y = Upsample<mode="nearest">(x, s)'),
+    "resize_10": (10, "float[1,1,2,3] x", "float[1,1,4,6] y", SCALES + 'y = Resize<mode="linear">(x, s)'),
 }  # fmt: skip
 
 

@@ -103,7 +103,9 @@ def test_large_models_keep_their_tensors_beside_the_file(tmp_path: Path, monkeyp
     node = ir.node("MatMul", [x, w])
     node.outputs[0].name = "y"
     node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-    big = ir.Model(ir.Graph([x], node.outputs, nodes=[node], initializers=[w], name="g", opset_imports={"": 21}), ir_version=10)
+    big = ir.Model(
+        ir.Graph([x], node.outputs, nodes=[node], initializers=[w], name="g", opset_imports={"": 21}), ir_version=10
+    )
     qonnx_core.save(big, tmp_path / "big.onnx")
     assert (tmp_path / "big.onnx.data").stat().st_size >= weights.nbytes
     loaded = qonnx_core.load(tmp_path / "big.onnx")

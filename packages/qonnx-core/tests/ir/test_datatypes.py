@@ -35,13 +35,21 @@ def test_a_data_type_has_its_range(name: str, bits: int, low: float, high: float
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [("UINT1", "BINARY"), (" INT8 ", "INT8"), ("FIXED<8,3", "FIXED<8,3>"), ("FLOAT<4,3>", "FLOAT<4,3,7>"), ("SCALEDINT<9>", "SCALEDINT<9>")],
+    [
+        ("UINT1", "BINARY"),
+        (" INT8 ", "INT8"),
+        ("FIXED<8,3", "FIXED<8,3>"),
+        ("FLOAT<4,3>", "FLOAT<4,3,7>"),
+        ("SCALEDINT<9>", "SCALEDINT<9>"),
+    ],
 )
 def test_other_spellings_are_read(text: str, name: str) -> None:
     assert DataType.parse(text).name == name
 
 
-@pytest.mark.parametrize("text", ["", "INT", "INT0", "UINT-3", "int8", "FLOAT64", "FIXED<8>", "INT99999999999", "DOUBLE", "FLOAT<0,3>"])
+@pytest.mark.parametrize(
+    "text", ["", "INT", "INT0", "UINT-3", "int8", "FLOAT64", "FIXED<8>", "INT99999999999", "DOUBLE", "FLOAT<0,3>"]
+)
 def test_what_is_no_data_type_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="data type"):
         DataType.parse(text)

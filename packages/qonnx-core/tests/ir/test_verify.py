@@ -46,7 +46,9 @@ def test_a_tensor_of_two_producers_is_named() -> None:
 def test_an_operator_of_an_unknown_domain_needs_an_import() -> None:
     model, first, _ = graph()
     first.domain = "somebody.else"
-    with pytest.raises(InvalidModel, match=r"first \(Relu\): is of domain 'somebody.else', which the model does not import"):
+    with pytest.raises(
+        InvalidModel, match=r"first \(Relu\): is of domain 'somebody.else', which the model does not import"
+    ):
         verify(model)
 
 

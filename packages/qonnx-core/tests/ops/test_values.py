@@ -36,7 +36,11 @@ def run(op: QonnxOp, *inputs: np.ndarray) -> np.ndarray:
         values.append(ir.val(name, ir.DataType.from_numpy(x.dtype), ir.Shape(x.shape), const_value=tensor))
     node = op.node(*values, output="y")
     graph = ir.Graph(
-        values[:1], node.outputs, nodes=[node], initializers=values[1:], opset_imports={"": 21, op.domain: op.since_version}
+        values[:1],
+        node.outputs,
+        nodes=[node],
+        initializers=values[1:],
+        opset_imports={"": 21, op.domain: op.since_version},
     )
     return compile_model(ir.Model(graph, ir_version=10)).run({op.inputs[0]: inputs[0]})["y"]
 
@@ -110,7 +114,9 @@ def test_multithreshold_without_a_layout_has_channels_on_axis_1(shape) -> None:
 
 def test_a_threshold_that_float32_cannot_hold_still_decides_exactly() -> None:
     thresholds = np.asarray([[16777217.0, 0.1]])  # float64
-    v = np.asarray([[16777216.0], [16777218.0], [np.float32(0.1)], [np.nextafter(np.float32(0.1), np.float32(0))]], np.float32)
+    v = np.asarray(
+        [[16777216.0], [16777218.0], [np.float32(0.1)], [np.nextafter(np.float32(0.1), np.float32(0))]], np.float32
+    )
     assert_same(run(MultiThreshold("UINT2"), v, thresholds), oracle.multithreshold(v, thresholds, 1))
 
 

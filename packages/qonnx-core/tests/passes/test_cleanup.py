@@ -58,8 +58,10 @@ def test_nodes_are_ordered_by_level_and_then_by_age() -> None:
 
 
 def test_cleaning_twice_changes_nothing() -> None:
-    once = clean("""g (float[1, 4] x) => (float[1, 2] y) <float[2, 4] w = {1, 2, 3, 4, 5, 6, 7, 8}, float s = {1}, float z = {0}, float b = {4}>
-        { q = qonnx.custom_op.general.Quant(w, s, z, b) t = Transpose<perm = [1, 0]>(q) i = Identity(x) y = MatMul(i, t) }""")
+    once = clean("""g (float[1, 4] x) => (float[1, 2] y) <float[2, 4] w = {1, 2, 3, 4, 5, 6, 7, 8}, float s = {1},
+        float z = {0}, float b = {4}>
+        { q = qonnx.custom_op.general.Quant(w, s, z, b) t = Transpose<perm = [1, 0]>(q) i = Identity(x)
+        y = MatMul(i, t) }""")
     assert serialize(qonnx_core.cleanup_model(once)) == serialize(once)
 
 
@@ -88,7 +90,8 @@ def test_a_node_that_reads_a_tensor_twice_keeps_both_reads() -> None:
 )
 def test_quantizers_of_weights_stay(op: str) -> None:
     """Defect 2 of the reference: only Quant and BipolarQuant were kept."""
-    body = f"""g (float[N, 4] x) => (float[N, 2] y) <float[4, 2] w = {{1, 2, 3, 4, 5, 6, 7, 8}}, float s = {{1}}, float z = {{0}}, float b = {{4}}>
+    body = f"""g (float[N, 4] x) => (float[N, 2] y) <float[4, 2] w = {{1, 2, 3, 4, 5, 6, 7, 8}}, float s = {{1}},
+        float z = {{0}}, float b = {{4}}>
         {{ q = qonnx.custom_op.general.{op} y = MatMul(x, q) }}"""
     model = clean(body)
     assert ops(model) == [op.split("(")[0], "MatMul"]
@@ -149,7 +152,8 @@ def test_adding_zeros_that_widen_the_shape_stays() -> None:
 def test_only_what_changes_nothing_is_removed(body: str, left: list[str]) -> None:
     """Defect 10 of the reference: Mul by 1.000009 was removed."""
     model = clean(f"""g (float[N, 4] x) => (float[N, 4] y)
-        <float k = {{1}}, float near = {{1.000009}}, float o = {{0}}, int64[4] p = {{0, 0, 0, 0}}, float[4] vector = {{1, 1, 1, 1}}>
+        <float k = {{1}}, float near = {{1.000009}}, float o = {{0}}, int64[4] p = {{0, 0, 0, 0}},
+        float[4] vector = {{1, 1, 1, 1}}>
         {{ a = Relu(x) {body} }}""")
     assert ops(model) == ["Relu", *left]
 
@@ -205,17 +209,24 @@ def test_annotations_follow_renames_and_removals() -> None:
 
 
 def test_shapes_are_inferred_through_our_operators() -> None:
-    model = clean("""g (float[N, 4] x) => (y) <float s = {1}, float z = {0}, float b = {4}, float[4, 3] t = {0,1,2,0,1,2,0,1,2,0,1,2}>
-        { a = qonnx.custom_op.general.Quant(x, s, z, b) c = qonnx.custom_op.general.MultiThreshold<out_dtype = "UINT2">(a, t) y = Relu(c) }""")
+    model = clean("""g (float[N, 4] x) => (y) <float s = {1}, float z = {0}, float b = {4}, float[4,
+        3] t = {0,1,2,0,1,2,0,1,2,0,1,2}>
+        { a = qonnx.custom_op.general.Quant(x, s, z, b)
+        c = qonnx.custom_op.general.MultiThreshold<out_dtype = "UINT2">(a, t) y = Relu(c) }""")
     assert [str(node.outputs[0].shape) for node in model.graph] == ["[N,4]"] * 3
     assert all(node.outputs[0].dtype == ir.DataType.FLOAT for node in model.graph)
 
 
 @pytest.mark.parametrize(
     "target",
-    ["s = Constant<value = int64[2] {1, -1}>()", "s = Constant<value = int64[2] {1, 12}>()", "s = Constant<value = int64[2] {-1, 12}>()",
-     "h = Shape(x) i = Constant<value = int64 {0}>() d = Gather(h, i) a = Constant<value = int64[1] {0}>() u = Unsqueeze(d, a) m = Constant<value = int64[1] {-1}>() s = Concat<axis = 0>(u, m)"],
-)  # fmt: skip
+    [
+        "s = Constant<value = int64[2] {1, -1}>()",
+        "s = Constant<value = int64[2] {1, 12}>()",
+        "s = Constant<value = int64[2] {-1, 12}>()",
+        """h = Shape(x) i = Constant<value = int64 {0}>() d = Gather(h, i) a = Constant<value = int64[1] {0}>()
+        u = Unsqueeze(d, a) m = Constant<value = int64[1] {-1}>() s = Concat<axis = 0>(u, m)""",
+    ],
+)
 def test_a_reshape_keeps_any_batch(target: str) -> None:
     """Defect 17 of the reference: the batch could not be left open."""
     model = clean(f"g (float[1, 3, 4] x) => (float[1, 12] y) {{ {target} r = Reshape(x, s) y = Relu(r) }}")
@@ -249,7 +260,7 @@ def test_two_thousand_nodes_take_seconds() -> None:
             ir.val(n, const_value=ir.tensor(np.float32(v), name=n)) for n, v in (("s", 0.5), ("z", 0), ("b", 4))
         ]
         nodes, current = [], x
-        for number in range(length // 2):
+        for _ in range(length // 2):
             nodes.append(ir.node("Relu", [current]))
             nodes.append(
                 ir.node(

@@ -22,7 +22,8 @@ from qonnx_core.testing.pass_contract import check_pass
 HEAD = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
 X = np.linspace(-3, 3, 20, dtype=np.float32).reshape(5, 4)
 MIXED = """g (float[1, 4] x) => (float[1, 3] y, float[1, 4] o)
-<float[3, 4] w = {-3, 2, 5, -1, 4, -7, 6, 1, 2, -2, 3, 9}, float s = {0.5}, float[1] z = {0}, float b = {4}, float k = {1}, int64[2] r = {1, -1}>
+<float[3, 4] w = {-3, 2, 5, -1, 4, -7, 6, 1, 2, -2, 3, 9}, float s = {0.5}, float[1] z = {0}, float b = {4},
+float k = {1}, int64[2] r = {1, -1}>
 { i = Identity(x) f = Reshape(i, r) q = qonnx.custom_op.general.Quant(w, s, z, b) t = Transpose<perm = [1, 0]>(q)
   n = Neg(k) m = Mul(f, n) a = Add(m, z) y = MatMul(a, t) unused = Exp(a) o = Mul(a, k) }"""
 
@@ -58,8 +59,10 @@ def test_a_transposed_weight_is_stored_transposed(scale: str) -> None:
 
 
 def test_a_quantized_weight_that_somebody_else_reads_is_not_transposed() -> None:
-    body = """g (float[N, 2] x) => (float[N, 2] y) <float[2, 2] w = {1, 2, 3, 4}, float s = {1}, float z = {0}, float b = {4}>
-        { q = qonnx.custom_op.general.Quant(w, s, z, b) t = Transpose<perm = [1, 0]>(q) m = MatMul(x, t) y = MatMul(m, q) }"""
+    body = """g (float[N, 2] x) => (float[N, 2] y) <float[2, 2] w = {1, 2, 3, 4}, float s = {1}, float z = {0},
+        float b = {4}>
+        { q = qonnx.custom_op.general.Quant(w, s, z, b) t = Transpose<perm = [1, 0]>(q) m = MatMul(x, t)
+        y = MatMul(m, q) }"""
     assert FoldTransposeIntoQuantInit().run(build(body)) == 0
 
 
@@ -68,11 +71,10 @@ def test_a_quantized_weight_that_somebody_else_reads_is_not_transposed() -> None
 )
 @pytest.mark.parametrize("bias", ["", ", c"])
 def test_gemm_becomes_matmul_and_add(attributes: str, bias: str) -> None:
-    given = "x" if "transA" not in attributes else "float[4, 3] x"
-    shape = "float[3, 4]" if "transA" not in attributes else "float[4, 3]"
-    body = f"g ({shape} x) => (y) <float[4, 4] w = {{1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}}, float[4] c = {{1, 2, 3, 4}}> {{ y = Gemm<{attributes}>(x, w{bias}) }}"
-    body = body.replace("<>", "")
-    assert given
+    shape = "float[4, 3]" if "transA" in attributes else "float[3, 4]"
+    constants = "float[4, 4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}, float[4] c = {1, 2, 3, 4}"
+    settings = f"<{attributes}>" if attributes else ""
+    body = f"g ({shape} x) => (y) <{constants}> {{ y = Gemm{settings}(x, w{bias}) }}"
     x = np.arange(12, dtype=np.float32).reshape((4, 3) if "transA" in attributes else (3, 4))
     changed = check_pass(GemmToMatMul(), build(body), {"x": x}, min_edits=1)
     assert "Gemm" not in ops(changed)
@@ -81,7 +83,8 @@ def test_gemm_becomes_matmul_and_add(attributes: str, bias: str) -> None:
 
 
 def test_gemm_of_running_values_gets_transposes() -> None:
-    body = "g (float[4, 3] x, float[2, 4] w, float[2] c) => (float[3, 2] y) { y = Gemm<transA = 1, transB = 1, beta = 3.0>(x, w, c) }"
+    node = "y = Gemm<transA = 1, transB = 1, beta = 3.0>(x, w, c)"
+    body = f"g (float[4, 3] x, float[2, 4] w, float[2] c) => (float[3, 2] y) {{ {node} }}"
     x, w, c = (np.arange(n, dtype=np.float32) for n in (12, 8, 2))
     inputs = {"x": x.reshape(4, 3), "w": w.reshape(2, 4), "c": c}
     changed = check_pass(GemmToMatMul(), build(body), inputs, min_edits=1)
@@ -97,7 +100,8 @@ def test_folding_computes_each_constant_once_and_in_order() -> None:
 
 def test_constants_inside_an_inner_graph_stay_valid() -> None:
     body = """g (float[N, 4] x, bool c) => (float[N, 4] y) <float k = {2}>
-        { n = Neg(k) y = If (c) <then_branch = t () => (float[N, 4] u) { o = Constant<value = float {3}>() u = Mul(x, o) },
+        { n = Neg(k) y = If (c) <then_branch = t () => (float[N, 4] u) { o = Constant<value = float {3}>()
+        u = Mul(x, o) },
           else_branch = e () => (float[N, 4] v) { v = Mul(x, n) }> }"""
     check_pass(FoldConstants(), build(body), {"x": X, "c": np.asarray(False)}, min_edits=2)
 
@@ -116,7 +120,7 @@ def test_removing_identities_reports_each() -> None:
 
 
 def test_shapes_that_contradict_each_other_are_refused() -> None:
-    body = "g (float[2, 3] x) => (y) <float[4, 5] w = {1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20}> { y = MatMul(x, w) }"
+    body = "g (float[2, 3] x) => (y) <float[2, 2] w = {1, 2, 3, 4}> { y = MatMul(x, w) }"
     with pytest.raises(InvalidModel, match=r"shapes or types contradict each other: .*MatMul"):
         build(body)
 

@@ -18,7 +18,8 @@ _Rule = Callable[[ir.Node, Sequence[bool]], bool]
 def first_mixing_node(model: ir.Model) -> ir.Node | None:
     """Return the first node that is not known to treat samples alike, or None where all do.
 
-    Nodes that do not depend on the inputs are constants and count as known. The first axis of every graph input is the batch. Shapes have to be inferred.
+    Nodes that do not depend on the inputs are constants and count as known. The first axis of every graph input is the
+    batch. Shapes have to be inferred.
     """
     batched: set[ir.Value] = set(model.graph.inputs)
     for node in model.graph:

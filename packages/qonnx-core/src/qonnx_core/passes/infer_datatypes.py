@@ -16,7 +16,7 @@ _KEEPS_TYPE = frozenset(("Flatten", "Identity", "Reshape", "Squeeze", "Transpose
 
 @dataclass(frozen=True)
 class InferDataTypes:
-    """Write ``INT4``, ``BIPOLAR``, ``SCALEDINT<8>``... onto outputs of quantizers, and along operators that move data."""
+    """Write ``INT4``, ``BIPOLAR``, ... onto outputs of quantizers, and along operators that move data."""
 
     name: str = "infer_datatypes"
 
