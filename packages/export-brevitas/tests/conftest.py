@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,9 @@ from export_brevitas import check_of, export_qonnx
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_one_seed() -> Iterator[None]:
+def _one_thread_one_seed() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    yield
 
 
 def calibrated(model: nn.Module, *inputs: torch.Tensor) -> nn.Module:

@@ -46,7 +46,7 @@ def test_a_stochastic_weight_rounding() -> None:
 
 
 def test_groups_of_values_with_a_scale_each() -> None:
-    from brevitas.quant.experimental.mx_quant_ocp import MXInt8Act, MXInt8Weight
+    from brevitas.quant.mx_quant_ocp import MXInt8Act, MXInt8Weight
 
     weights = refusal(Net(fc=QuantLinear(32, 4, weight_quant=MXInt8Weight)))
     assert "layers.fc.weight_quant (GroupwiseWeightQuantProxyFromInjector): one scale for each group" in weights
@@ -66,7 +66,7 @@ def test_scales_that_depend_on_the_input() -> None:
 
 
 def test_small_floating_point_numbers() -> None:
-    from brevitas.quant.experimental.float_quant_ocp import Fp8e4m3OCPActPerTensorFloat, Fp8e4m3OCPWeightPerTensorFloat
+    from brevitas.quant.float_quant_ocp import Fp8e4m3OCPActPerTensorFloat, Fp8e4m3OCPWeightPerTensorFloat
 
     net = Net(
         q=QuantIdentity(act_quant=Fp8e4m3OCPActPerTensorFloat),

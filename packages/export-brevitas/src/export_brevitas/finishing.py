@@ -218,7 +218,7 @@ def _strip(model: ir.Model) -> None:
     model.metadata_props.clear()
     model.functions.clear()
     symbols: dict[str, str] = {}
-    for value in [*graph.inputs, *(each for node in graph for each in node.outputs)]:
+    for value in [*graph.inputs, *graph.initializers.values(), *(each for node in graph for each in node.outputs)]:
         value.metadata_props.clear()
         if value.shape is None:
             continue
