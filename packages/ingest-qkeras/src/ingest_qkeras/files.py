@@ -46,7 +46,16 @@ def load_model(path: Path, frameworks: Frameworks) -> Any:
             )
     import qkeras.utils
 
-    custom = {"quantized_hswish": frameworks.quantizers.quantized_hswish}
+    class HardSwish:
+        """Rebuilds quantized_hswish, whose written settings hold one that its own constructor does not take."""
+
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Any:
+            """Return the quantizer."""
+            known = {key: value for key, value in config.items() if key != "keep_negative"}
+            return frameworks.quantizers.quantized_hswish(**known)
+
+    custom = {"quantized_hswish": HardSwish}
     try:
         return qkeras.utils.load_qmodel(str(path), custom_objects=custom, compile=False)
     except (AttributeError, KeyError, OSError, SyntaxError, TypeError, ValueError) as error:
