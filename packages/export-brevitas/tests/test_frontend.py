@@ -8,14 +8,35 @@ from pathlib import Path
 
 import pytest
 import torch
-from brevitas.nn import QuantLinear
+from brevitas.nn import QuantIdentity, QuantLinear, QuantReLU
 from torch import nn
 
 from export_brevitas import FRONTEND, check_of
 from qonnx_core import plugins
 from qonnx_core.errors import InvalidInput
+from qonnx_core.testing.frontend_contract import FrontendContract, UnsupportedCase
 
 X = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def source() -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        QuantIdentity(), QuantLinear(8, 6, weight_bit_width=3), nn.BatchNorm1d(6), QuantReLU(), QuantLinear(6, 4)
+    )
+    model(X)
+    return model.eval(), X
+
+
+@pytest.fixture(scope="module")
+def unsupported() -> UnsupportedCase:
+    model = nn.Sequential(QuantIdentity(float_to_int_impl_type="DPU"), QuantLinear(8, 4)).eval()
+    return UnsupportedCase((model, X), "0.act_quant", "ActQuantProxyFromInjector")
+
+
+class TestContract(FrontendContract):
+    entry = "brevitas"
 
 
 def test_it_is_found_by_its_name() -> None:
@@ -46,6 +67,7 @@ def test_it_recognizes_live_modules_only() -> None:
 def test_it_reads_a_live_module() -> None:
     made = FRONTEND.read(nn.Sequential(QuantLinear(8, 4)).eval(), X)
     assert check_of(made) is not None
+    assert check_of(FRONTEND.read((nn.Sequential(QuantLinear(8, 4)).eval(), X))) is not None
 
 
 def test_it_explains_why_a_file_is_not_enough() -> None:

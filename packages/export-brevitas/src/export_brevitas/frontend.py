@@ -17,20 +17,24 @@ _WAY_OUT = (
 
 
 class BrevitasFrontend:
-    """Reads a live Brevitas model into a verified QONNX model."""
+    """Reads a live Brevitas model into a verified QONNX model.
+
+    A source is the model (a ``torch.nn.Module``), or the pair of the model and an example input.
+    """
 
     name = "brevitas"
 
     def recognizes(self, source: Path | object) -> bool:
-        """Return whether ``source`` is a live ``torch.nn.Module``; files never are. Imports no framework."""
+        """Return whether ``source`` is a live module, alone or with its example; files are not. Imports no framework."""
         torch_nn = sys.modules.get("torch.nn")  # a live module exists only where torch has been imported
-        return torch_nn is not None and isinstance(source, torch_nn.Module)
+        model, _ = _parts(source)
+        return torch_nn is not None and isinstance(model, torch_nn.Module)
 
     def read(self, source: Path | object, args: Any = None, **options: Any) -> ir.Model:
         """Return the QONNX model of a live Brevitas model.
 
         Args:
-            source: the ``torch.nn.Module``.
+            source: the ``torch.nn.Module``, or the pair of it and ``args``.
             args: an example input, as `export_qonnx` takes it; a module does not know the shape of its input.
             options: further arguments of `export_qonnx`.
 
@@ -44,14 +48,23 @@ class BrevitasFrontend:
                 f"{source if isinstance(source, str | Path) else type(source).__name__}: not a live torch.nn.Module; "
                 f"a Brevitas model cannot be read from a file without the code that builds it. {_WAY_OUT}"
             )
+        model, example = _parts(source)
+        args = example if args is None else args
         if args is None:
             raise InvalidInput(
-                f"{type(source).__name__}: no example input given; expected args=, because a module does not know the "
+                f"{type(model).__name__}: no example input given; expected args=, because a module does not know the "
                 f"shape of its input. {_WAY_OUT}"
             )
         from export_brevitas.export import export_qonnx  # imports torch
 
-        return export_qonnx(source, args, **options)
+        return export_qonnx(model, args, **options)
+
+
+def _parts(source: object) -> tuple[object, Any]:
+    """Return a source's model and its example input, None where it has none."""
+    if isinstance(source, tuple) and len(source) == 2 and not hasattr(source, "_fields"):
+        return source
+    return source, None
 
 
 FRONTEND = BrevitasFrontend()

@@ -197,9 +197,6 @@ class Handlers:
             proxy._export_mode = True  # the property's setter would warn and prepare Brevitas' own handlers
             self._handlers.append(handler)
 
-    def __len__(self) -> int:
-        return len(self._handlers)
-
     def start_tracing(self) -> None:
         """Emit operators from now on."""
         for handler in self._handlers:

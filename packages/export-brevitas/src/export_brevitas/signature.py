@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -72,27 +72,21 @@ class ExampleCall:
 
     def arguments(self, tensors: Sequence[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return positional and keyword arguments with ``tensors`` in place of the example's."""
-        remaining = iter(tensors)
-        leaves = []
-        for leaf in self.leaves:
-            if isinstance(leaf, IntQuantTensor):
-                leaves.append(IntQuantTensor(next(remaining), *leaf[1:]))
-            else:
-                leaves.append(next(remaining) if isinstance(leaf, Tensor) else leaf)
-        args, kwargs = pytree.tree_unflatten(leaves, self.structure)
+        args, kwargs = pytree.tree_unflatten(self._leaves_with(tensors), self.structure)
         return args, kwargs
 
     def with_batch_of_two(self) -> ExampleCall:
         """Return the call with each tensor of batch 1 doubled: a tracer takes a dimension of 1 for a constant."""
         doubled = tuple(torch.cat([each, each]) if each.dim() and each.shape[0] == 1 else each for each in self.tensors)
-        remaining = iter(doubled)
-        leaves = []
+        return replace(self, tensors=doubled, leaves=tuple(self._leaves_with(doubled)))
+
+    def _leaves_with(self, tensors: Sequence[Tensor]) -> Iterator[Any]:
+        remaining = iter(tensors)
         for leaf in self.leaves:
             if isinstance(leaf, IntQuantTensor):
-                leaves.append(leaf.set(value=next(remaining)))
+                yield IntQuantTensor(next(remaining), *leaf[1:])
             else:
-                leaves.append(next(remaining) if isinstance(leaf, Tensor) else leaf)
-        return ExampleCall(doubled, self.names, tuple(leaves), self.structure)
+                yield next(remaining) if isinstance(leaf, Tensor) else leaf
 
 
 def output_tensors(output: Any) -> list[tuple[str, Tensor]]:
