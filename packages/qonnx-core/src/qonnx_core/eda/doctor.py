@@ -44,7 +44,12 @@ def _version_of(command: str) -> str:
     """Return the first number with dots that a program prints about itself, or an empty text."""
     try:
         done = subprocess.run(
-            [command, "--version"], capture_output=True, text=True, timeout=_VERSION_SECONDS, check=False
+            [command, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_SECONDS,
+            check=False,
+            start_new_session=True,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

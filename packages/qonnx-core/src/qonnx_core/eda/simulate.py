@@ -345,9 +345,7 @@ class Simulator:
             raise InvalidInput(f"{top}: found inputs {sorted(inputs)}; expected exactly {expected}.")
         counts = {prefix: np.shape(values)[0] if np.ndim(values) else 0 for prefix, values in inputs.items()}
         if len(set(counts.values())) != 1 or 0 in counts.values():
-            raise InvalidInput(
-                f"{top}: found frame counts {counts}; expected the same number, at least 1, on every input."
-            )
+            raise InvalidInput(f"{top}: found frame counts {counts}; expected one number, at least 1, for every input.")
         for name, gap in (("source_gap", source_gap), ("sink_gap", sink_gap)):
             if not 0.0 <= gap <= 0.99:
                 raise InvalidInput(f"{name}: found {gap}; expected a share of cycles from 0 to 0.99.")
@@ -435,6 +433,7 @@ class _Run:
             directory = os.fsencode(component.directory.resolve())
             self._handle = api.sim_new(directory, path, 2 if random_state else 0, seed & (2**64 - 1))
         self._kept: list[npt.NDArray[Any]] = []
+        self._beats = [0] * len(self._streams)
 
     def __enter__(self) -> _Run:
         return self
@@ -444,12 +443,14 @@ class _Run:
 
     def source(self, index: int, words: npt.NDArray[np.uint32], stream: StreamDescriptor) -> None:
         self._kept.append(words)
+        self._beats[self._streams.index(stream)] = len(words)
         self._api.sim_input(self._handle, index, words, len(words), stream.beats)
 
     def sink(
         self, index: int, words: npt.NDArray[np.uint32], stream: StreamDescriptor, ends: npt.NDArray[np.int64]
     ) -> None:
         self._kept += [words, ends]
+        self._beats[self._streams.index(stream)] = len(words)
         self._api.sim_output(self._handle, index, words, len(words), stream.beats, ends)
 
     def options(self, source_gap: float, sink_gap: float, seed: int, stall_cycles: int) -> None:
@@ -461,7 +462,8 @@ class _Run:
         stretch, started = _FIRST_STRETCH, time.monotonic()
         while True:
             before = time.monotonic()
-            status = self._api.sim_run(self._handle, stretch)
+            left = stretch if max_cycles is None else max_cycles - int(self._state()[2])
+            status = self._api.sim_run(self._handle, min(stretch, left) if left > 0 else _FIRST_STRETCH)
             now = time.monotonic()
             if progress is not None:
                 progress(self._frames_done(), frames)
@@ -469,7 +471,7 @@ class _Run:
                 return
             if status != 0:
                 self.check()
-            if max_cycles is not None and self._state()[2] > max_cycles:
+            if max_cycles is not None and self._state()[2] >= max_cycles and not self._all_beats_done():
                 raise StreamFault(self._sentence(f"not done after max_cycles={max_cycles} cycles"))
             if timeout is not None and now - started > timeout:
                 raise ToolFailed(
@@ -479,8 +481,6 @@ class _Run:
                 stretch *= 2
             elif now - before > _STRETCH_SECONDS * 2:
                 stretch = max(1000, stretch // 2)
-            if max_cycles is not None:
-                stretch = max(1, min(stretch, max_cycles + 200 - int(self._state()[2])))
 
     def check(self) -> None:
         """Raise `StreamFault` if the design is in one."""
@@ -516,6 +516,10 @@ class _Run:
         state = np.zeros(4 + 3 * len(self._streams), np.int64)
         self._api.sim_state(self._handle, state)
         return state
+
+    def _all_beats_done(self) -> bool:
+        state = self._state()
+        return all(int(state[4 + 3 * index]) == beats for index, beats in enumerate(self._beats))
 
     def _frames_done(self) -> int:
         state = self._state()
