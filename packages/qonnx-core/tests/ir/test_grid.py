@@ -39,7 +39,8 @@ def test_spellings_mean_what_they_say() -> None:
     ("text", "message"),
     [
         ("UINT8*", "not understood"), ("UINT8*x", "no number"), ("FLOAT32", "no integer type"),
-        ("UINT8*1/0", "no number"), ("UINT8*-1/2", "above 0"), ("UINT8*[1,2]+", "not understood"), ("", "not understood"),
+        ("UINT8*1/0", "no number"), ("UINT8*-1/2", "above 0"), ("UINT8*[1,2]+", "not understood"),
+        ("", "not understood"),
         ("UINT8*[1,,2]", "empty entry"), ("UINT8*1e99", "not finite"),
     ],
 )  # fmt: skip

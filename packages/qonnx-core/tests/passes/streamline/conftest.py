@@ -1,4 +1,4 @@
-"""Small graphs, and an exact evaluation of a QONNX graph that shares nothing with the code under test but its numbers."""
+"""Small graphs, and an exact evaluation of a QONNX graph that shares only its numbers with the code under test."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ class Net:
         settings = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"} | attributes
         return self.node("Quant", x, scale, zero, float(bits), **settings)
 
-    def model(self, *outputs: ir.Value, opset: int = 17) -> ir.Model:
+    def model(self, *outputs: ir.Value, version: int = 1) -> ir.Model:
         from qonnx_core.passes.infer_shapes import InferShapes
 
         graph = ir.Graph(
             self.sources, list(outputs or [self.last]), nodes=self.nodes, initializers=self.initializers, name="net",
-            opset_imports={"": opset, QONNX: 1},
+            opset_imports={"": 17, QONNX: version},
         )  # fmt: skip
         model = ir.Model(graph, ir_version=8)
         InferShapes().run(model)
@@ -201,8 +201,8 @@ def _evaluate(node: ir.Node, v: list[Any], constant: bool) -> Any:
             bits = int(v[3].reshape(-1)[0])
             x = v[0]
             if constant:  # as float32 divides
-                ratio = np.asarray(v[0].astype(np.float64), np.float32) / np.asarray(v[1].astype(np.float64), np.float32)
-                x = fractions(ratio) * v[1]
+                weights, scale = (np.asarray(part.astype(np.float64), np.float32) for part in v[:2])
+                x = fractions(weights / scale) * v[1]
             return (_quant_integers(node, x, v[1], v[2], bits) - v[2]) * v[1]
         case "BipolarQuant":
             return each(lambda x: Fraction(1 if exact.sign(x) >= 0 else -1), v[0]) * v[1]
@@ -216,9 +216,12 @@ def _evaluate(node: ir.Node, v: list[Any], constant: bool) -> Any:
             return np.asarray([[first_largest(row)] for row in v[0]], object)
         case "TopK":
             k = int(v[1].reshape(-1)[0])
-            order = [sorted(range(len(r)), key=cmp_to_key(lambda i, j, r=r: exact.compare(r[j], r[i]) or i - j)) for r in v[0]]
-            return np.asarray([o[:k] for o in order], object)
+            return np.asarray([falling(row)[:k] for row in v[0]], object)
     raise AssertionError(node.op_type)
+
+
+def falling(row: Any) -> list[int]:
+    return sorted(range(len(row)), key=cmp_to_key(lambda i, j: exact.compare(row[j], row[i]) or i - j))
 
 
 def first_largest(row: Any) -> int:

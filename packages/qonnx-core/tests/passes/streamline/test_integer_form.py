@@ -57,12 +57,16 @@ def test_random_perceptrons_equal_their_exact_evaluation(
 ) -> None:
     model = random_mlp(seed, shape)
     grid = Grid.parse("INT6*2^-4")
-    agrees(model, to_integer_form(model, {"global_in": grid}, quantizer=form), {"global_in": integers_of(grid, 6, (4,))})
+    made = to_integer_form(model, {"global_in": grid}, quantizer=form)
+    agrees(model, made, {"global_in": integers_of(grid, 6, (4,))})
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), shapes(power_of_two=True), st.sampled_from(FORMS), st.sampled_from(["INT6*2^-4", "UINT4*2^-3"]))
-def test_random_power_of_two_perceptrons_equal_their_execution(seed: int, shape: MlpShape, form: Any, text: str) -> None:
+@given(
+    st.integers(0, 10**6), shapes(power_of_two=True), st.sampled_from(FORMS),
+    st.sampled_from(["INT6*2^-4", "UINT4*2^-3"]),
+)  # fmt: skip
+def test_power_of_two_perceptrons_equal_their_execution(seed: int, shape: MlpShape, form: Any, text: str) -> None:
     if shape.batch_norm:
         shape = MlpShape(**{f: getattr(shape, f) for f in shape.__slots__} | {"batch_norm": False})
     model = random_mlp(seed, shape)
@@ -201,8 +205,10 @@ def test_pictures_travel_channels_last(net: Any, agrees: Callable[..., None], sp
     generator = np.random.default_rng(5)
     graph = net((1, 3, 2, 2))
     x = graph.node("Mul", graph.source, generator.uniform(0.5, 2, (1, 3, 1, 1)))
-    x = graph.node("Flatten", x, axis=1) if spelling == "Flatten" else graph.node(
-        "Reshape", x, graph.constant([1, -1], np.int64)
+    x = (
+        graph.node("Flatten", x, axis=1)
+        if spelling == "Flatten"
+        else graph.node("Reshape", x, graph.constant([1, -1], np.int64))
     )
     x = graph.quant(graph.node("Add", x, generator.normal(size=12)), 0.25, 4)
     graph.quant(graph.node("MatMul", x, generator.integers(-3, 4, (12, 5))), 1.0, 4)

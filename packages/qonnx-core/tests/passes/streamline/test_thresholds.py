@@ -181,7 +181,10 @@ def test_a_float32_tie_differs_from_the_rational_one() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.data(), st.integers(-5, 6), st.sampled_from([1, -1]), st.integers(-8, 1), st.integers(1, 15), st.sampled_from(MODES))
+@given(
+    st.data(), st.integers(-5, 6), st.sampled_from([1, -1]), st.integers(-8, 1), st.integers(1, 15),
+    st.sampled_from(MODES),
+)  # fmt: skip
 def test_a_shift_form_equals_brute_force(
     data: st.DataObject, shift: int, sign: int, low: int, count: int, mode: str
 ) -> None:

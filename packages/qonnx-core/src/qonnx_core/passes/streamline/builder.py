@@ -27,6 +27,11 @@ class IntegerGraph:
         count = shape[-1]
         return self._tensor(name, shape, datatype, np.full(count, lo, np.int64), np.full(count, hi, np.int64))
 
+    def placeholder(self, name: str, shape: tuple[int, ...], datatype: DataType, lo: int, hi: int) -> IntTensor:
+        """Return a tensor of this range that no layer makes; for walks that only ask about grids."""
+        count = shape[-1]
+        return self._tensor(name, shape, datatype, np.full(count, lo, np.int64), np.full(count, hi, np.int64))
+
     def matmul(self, name: str, output: str, x: IntTensor, weights: IntArray) -> IntTensor:
         """Return ``x @ weights``."""
         lo, hi = ranges.matmul_range(x.lo, x.hi, weights, None)
@@ -45,7 +50,15 @@ class IntegerGraph:
         return y
 
     def requantize(
-        self, name: str, output: str, x: IntTensor, shift: int, rounding: str, lo: int, hi: int, datatype: DataType
+        self,
+        name: str,
+        output: str,
+        x: IntTensor,
+        shift: int,
+        rounding: str,
+        lo: int,
+        hi: int,
+        datatype: DataType | None,
     ) -> IntTensor:
         """Return ``clip(round(x / 2**shift), lo, hi)``."""
         low, high = ranges.requantize_range(x.lo, x.hi, shift, rounding, lo, hi)

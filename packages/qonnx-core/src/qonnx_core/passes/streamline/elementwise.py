@@ -237,12 +237,12 @@ class Curve:
             case "Sigmoid":
                 return np.log(y) - np.log1p(-y)
             case "Tanh":
-                return np.arctanh(y)
+                return np.asarray(np.arctanh(y))
             case "Softsign":
-                return y / (1 - np.abs(y))
+                return np.asarray(y / (1 - np.abs(y)))
             case "Softplus":
                 return y + np.log(-np.expm1(-y))
-        return np.where(y >= 0, y, np.log1p(np.minimum(y, 0) / float(self.alpha)))
+        return np.asarray(np.where(y >= 0, y, np.log1p(np.minimum(y, 0) / float(self.alpha))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The host's side of an integer model: float inputs to integers before it, integers to the model's outputs behind it."""
+"""The host's side of an integer model: from float inputs to integers, and from integers to the model's outputs."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def pre_model(plans: Sequence[PortPlan], prefix: str = "") -> ir.Model:
         x = graph.node("Cast", [source], f"{name}_double", to=int(ir.DataType.DOUBLE))
         x = graph.node("Transpose", [x], f"{name}_travel", perm=list(plan.perm))  # type: ignore[arg-type]
         x = graph.node("Reshape", [x, _shape(graph, name, plan.tensor.shape)], f"{name}_frame")
-        if grid.offset != (0,):
+        if any(grid.offset):
             x = graph.node("Sub", [x, _doubles(graph, f"{name}_offset", grid.offset)], f"{name}_centred")
         x = graph.node("Div", [x, _doubles(graph, f"{name}_scale", grid.scale)], f"{name}_scaled")
-        if grid.zero_point != (0,):
+        if any(grid.zero_point):
             x = graph.node("Add", [x, _doubles(graph, f"{name}_zero", grid.zero_point)], f"{name}_shifted")
         low, high = grid.integers
         if grid.datatype.name == "BIPOLAR":
@@ -108,7 +108,7 @@ def tail_of(model: ir.Model, state: Interpretation) -> tuple[list[ir.Value], lis
         knowledge = state.of(value)
         if isinstance(knowledge, Represented) and knowledge.fresh:
             if value.is_graph_input():
-                reasons.append(f"output of the model: it depends on input {value.name} with nothing quantized in between; "
+                reasons.append(f"an output depends on input {value.name} with nothing quantized in between; "
                                "put a Quant node on the path, or leave it to the host")  # fmt: skip
             frontier[value.name or ""] = value
             continue
@@ -122,8 +122,8 @@ def tail_of(model: ir.Model, state: Interpretation) -> tuple[list[ir.Value], lis
         nodes.add(producer)
         stack.extend(v for v in reversed(producer.inputs) if v is not None)
     if left_over:
-        reasons.extend(reversed(causes))
-        reasons.extend([] if causes else [f"{where}: it has no integer form" for where in left_over])
+        reasons = [reason for reason in state.failures.values() if reason in causes]
+        reasons = reasons or [f"{where}: it has no integer form" for where in left_over]
     if reasons:
         raise Unsupported("the model has no integer form:", list(dict.fromkeys(reasons)))
     return list(frontier.values()), [node for node in model.graph if node in nodes]
@@ -174,16 +174,16 @@ def _dequantized(graph: _Graph, source: ir.Value, tensor: ir.Value, knowledge: R
     x = source
     if tensor.dtype is None or tensor.dtype.is_floating_point():
         x = graph.node("Cast", [x], f"{name}_double", to=int(ir.DataType.DOUBLE))
-        if grid.zero_point != (0,):
+        if any(grid.zero_point):
             x = graph.node("Sub", [x, _doubles(graph, f"{name}_zero", grid.zero_point)], f"{name}_centred")
         exact = all(Fraction(float(s)) == s for s in grid.scale)
-        if exact and grid.scale != (1,):
+        if exact and any(s != 1 for s in grid.scale):
             x = graph.node("Mul", [x, _doubles(graph, f"{name}_scale", grid.scale)], f"{name}_scaled")
         elif not exact:
             top, bottom = [Fraction(s.numerator) for s in grid.scale], [Fraction(s.denominator) for s in grid.scale]
             x = graph.node("Mul", [x, _doubles(graph, f"{name}_numerator", top)], f"{name}_multiplied")
             x = graph.node("Div", [x, _doubles(graph, f"{name}_denominator", bottom)], f"{name}_scaled")
-        if grid.offset != (0,):
+        if any(grid.offset):
             x = graph.node("Add", [x, _doubles(graph, f"{name}_offset", grid.offset)], f"{name}_moved")
         x = graph.node("Cast", [x], f"{name}_float", to=int(tensor.dtype or ir.DataType.FLOAT))
     if knowledge.index is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidInput, Unsupported
+from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ir.grid import Grid
 from qonnx_core.passes.append_argmax import AppendArgMax
 from qonnx_core.passes.streamline import host, view
@@ -31,7 +32,8 @@ class Port:
     """An integer tensor that stands for a tensor of the QONNX model.
 
     ``name`` is its name in the integer model, ``tensor`` the one in the QONNX model, ``shape`` one frame (N = 1) in
-    the order in which it travels: channels last, row-major. ``perm`` moves the axes of the QONNX tensor into that order.
+    the order in which it travels: channels last, row-major. ``perm`` moves the axes of the QONNX tensor into that
+    order; ``order`` does so for its elements (flat positions of one frame) where a flat tensor kept its travel order.
     """
 
     name: str
@@ -39,14 +41,17 @@ class Port:
     grid: Grid
     shape: tuple[int, ...]
     perm: tuple[int, ...] | None = None
+    order: tuple[int, ...] | None = None
 
     def to_wire(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return an array of the QONNX tensor's shape (any batch) in travel order and shape."""
         moved = array if self.perm is None else array.transpose(self.perm)
+        if self.order is not None:
+            moved = moved.reshape(len(array), -1)[:, list(self.order)]
         return moved.reshape(len(array), *self.shape[1:])
 
     def to_integers(self, values: npt.NDArray[Any]) -> tuple[IntArray, npt.NDArray[np.bool_]]:
-        """Return the integers of float values of the QONNX tensor, in travel order, and which values were on the grid."""
+        """Return the integers of float values of the QONNX tensor, in travel order, and which were on the grid."""
         return self.grid.to_integers(self.to_wire(np.asarray(values)))
 
 
@@ -148,7 +153,11 @@ def to_integer_form(
     reasons = []
     for value in frontier:
         port = _port(value.name or "", state.of(value))
-        if isinstance(port, Port):
+        if isinstance(port, Port) and port.name in {p.tensor.name for p in state.inputs}:
+            reasons.append(
+                f"tensor {value.name}: it is an output and equals the input {port.name}; nothing is computed"
+            )
+        elif isinstance(port, Port):
             ports.append(port)
             grids.append((port.name, value, port.grid))
         else:
@@ -156,6 +165,7 @@ def to_integer_form(
     if reasons:
         raise Unsupported("the model has no integer form:", reasons)
     layers = tidy(state.graph.layers, {port.name for port in ports})
+    layers = [_declared(layer, {port.name: port.grid.datatype for port in ports}) for layer in layers]
     made = {layer.output.name: layer.output for layer in layers} | {p.tensor.name: p.tensor for p in state.inputs}
     integer_model = emit(layers, [p.tensor for p in state.inputs], [made[port.name] for port in ports], "integer_form")
     inputs = tuple(Port(p.tensor.name, p.value.name or "", p.grid, p.tensor.shape, p.perm) for p in state.inputs)
@@ -180,9 +190,15 @@ def to_integer_form(
     )
 
 
+def _declared(layer: view.Layer, datatypes: Mapping[str, DataType]) -> view.Layer:
+    """Return the layer with its output's data type as a port declares it, where it is one."""
+    datatype = datatypes.get(layer.output.name)
+    return layer if datatype is None else replace(layer, output=replace(layer.output, datatype=datatype))
+
+
 def grids_of(model: ir.Model, input_grids: Mapping[str, Grid]) -> dict[str, Grid | str]:
     """Return, for every tensor of a cleaned QONNX model by name, its grid or why it lies on none."""
-    state = interpret(model, input_grids, QuantizerOptions("shift", 24))
+    state = interpret(model, input_grids, QuantizerOptions(only_grids=True))
     names = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
     names += [value.name or "" for node in model.graph for value in node.outputs]
     return {name: _grid(state, name) for name in names}
@@ -214,7 +230,8 @@ def _port(tensor: str, knowledge: object) -> Port | str:
     grid = knowledge.grid()
     if isinstance(grid, str):
         return grid
-    return Port(knowledge.base.name, tensor, grid, knowledge.base.shape)
+    order = None if knowledge.index is None else tuple(int(i) for i in knowledge.index)
+    return Port(knowledge.base.name, tensor, grid, knowledge.base.shape, None, order)
 
 
 def _check_names(model: ir.Model, input_grids: Mapping[str, Grid]) -> None:

@@ -135,7 +135,13 @@ def _one_tensor(
     x = _fitting(graph, node, x, [c for i, c in enumerate(consts) if c is not None and i != position])
 
     def read(constant: Constant) -> Params:
-        return params_of(constant, x)[0]
+        if node.op_type == "BatchNormalization" and len(x.shape) > 1:  # its channels are on axis 1
+            column = (1, -1, *(1,) * (len(x.shape) - 1))
+            constant = Constant(constant.mantissa.reshape(column), constant.scale.reshape((1,) * len(column)))
+        params, needs_flat = params_of(constant, x)
+        if needs_flat:
+            raise Unsupported("its channels are not the last axis of the travelling tensor; flatten it first")
+        return params
 
     if node.op_type == "MultiThreshold":
         return [_multithreshold(graph, node, x, consts)]
@@ -169,8 +175,7 @@ def _input(graph: IntegerGraph, value: ir.Value, grid: Grid | None) -> tuple[Por
     if value.shape is None or len(value.shape) < 2 or not all(isinstance(d, int) for d in value.shape[1:]):
         raise Unsupported(f"shape {value.shape}; a batch axis and fixed other axes are needed. Fix the shape first")
     frame = tuple(int(d) for d in value.shape[1:])  # type: ignore[arg-type]
-    layout = get_layout(value)
-    channels_first = len(frame) == 3 and (layout is None or layout[-1] != "C")
+    channels_first = len(frame) == 3 and _is_channels_first(frame, get_layout(value))
     perm = (0, 2, 3, 1) if channels_first else tuple(range(len(frame) + 1))
     moved = np.arange(prod(frame)).reshape(frame).transpose([p - 1 for p in perm[1:]])
     shape = (1, *moved.shape)
@@ -183,8 +188,15 @@ def _input(graph: IntegerGraph, value: ir.Value, grid: Grid | None) -> tuple[Por
     tensor = graph.input(value.name or "input", shape, grid.datatype)
     start = GridValue(grid)
     chain = (start.linear(),) if start.is_linear() else (start,)
-    represented = Represented(tensor, chain, frame, index, True, grid.datatype)
+    represented = Represented(tensor, chain, frame, index, grid.datatype, True)
     return PortPlan(tensor, value, grid, perm), represented
+
+
+def _is_channels_first(frame: tuple[int, ...], layout: tuple[str, ...] | None) -> bool:
+    """Return whether a picture is (C, H, W): by its annotation, else unless only the last axis can be the channels."""
+    if layout is not None:
+        return layout[-1] != "C"
+    return not frame[0] > 4 >= frame[2]
 
 
 def _product(
@@ -305,7 +317,7 @@ def _multithreshold(graph: IntegerGraph, node: ir.Node, x: Represented, consts: 
         chains = per_channel(x.chain, x.base.channels)
         chosen = [levels[int(row)] for row in order]  # type: ignore[arg-type]
         base = emit_thresholds(graph, x.base, chains, chosen, _name(node), _out(node), datatype)
-    return Represented(base, (after,), x.shape, x.index, True, datatype)
+    return Represented(base, (after,), x.shape, x.index, datatype, True, True)
 
 
 def _range_after(x: Represented, before: Affine) -> tuple[int, int]:

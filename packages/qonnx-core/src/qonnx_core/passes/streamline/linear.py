@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from qonnx_core.errors import Unsupported
-from qonnx_core.passes.streamline import exact
+from qonnx_core.passes.streamline import exact, ranges
 from qonnx_core.passes.streamline.builder import IntegerGraph
 from qonnx_core.passes.streamline.constants import MAX_WEIGHT_BITS, Constant, integer_weights
 from qonnx_core.passes.streamline.elementwise import Affine, Params, at, compose, mapped, shared
 from qonnx_core.passes.streamline.exact import Real
+from qonnx_core.passes.streamline.quantize import affine_with_bounds
 from qonnx_core.passes.streamline.representation import Represented, commensurate
 from qonnx_core.passes.streamline.view import IntTensor
 
@@ -44,11 +45,53 @@ def line_of(x: Represented) -> Affine:
     return affine
 
 
+def straightened(graph: IntegerGraph, x: Represented, name: str) -> Represented:
+    """Return the tensor as a line over integers: a Relu or Clip without a quantizer behind it clips integers.
+
+    The bounds have to lie on the grid of the integers, or on one that is a small factor finer.
+    """
+    if x.affine() is not None:
+        return x
+    bounded = affine_with_bounds(x.chain)
+    if isinstance(bounded, str):
+        raise Unsupported("its input passes an elementwise function that is not linear; put a Quant node between them")
+    line, lows, highs = bounded
+    count = max(line.channels, len(lows))
+    # with the clipping bound as origin, the integers are (value - origin) / unit, clipped at 0
+    upper = all(low is None for low in lows)
+    origins = [highs[c % len(highs)] if upper else lows[c % len(lows)] for c in range(count)]
+    units: list[Real] = []
+    factors, constants, ends = [], [], set()
+    for c in range(count):
+        origin, gain, offset = origins[c], at(line.gain, c), at(line.offset, c)
+        if origin is None or exact.sign(gain) == 0:
+            raise Unsupported("its input is clipped on some channels only; put a Quant node between them")
+        reach = [bound for bound in (highs[c % len(highs)],) if bound is not None and not upper]
+        distances = [offset - origin, *(bound - origin for bound in reach)]
+        unit, parts = commensurate((gain, *distances), "the scale and bounds of a Relu or Clip", MAX_FACTOR_BITS)
+        units.append(unit)
+        factors.append(parts[0])
+        constants.append(parts[1])
+        ends.add(parts[2] if reach else None)
+    if len(ends) != 1:
+        raise Unsupported("its input is clipped at different integers per channel; put a Quant node between them")
+    factor, constant = np.asarray(factors, np.int64), np.asarray(constants, np.int64)
+    declared = ranges.sum_range(ranges.scaled_range(*x.declared(), factor), (constant, constant))
+    end = ends.pop()
+    lo = min(int(declared[0].min()), -1) if upper else 0
+    hi = 0 if upper else (1 << max(int(declared[1].max()), 1).bit_length()) - 1 if end is None else end
+    datatype = ranges.smallest_datatype(lo, hi)
+    moved = graph.add_constant(name, graph.scale(name, x.base, factor), constant)
+    clipped = graph.requantize(f"{name}_clip", f"{x.base.name}_clipped", moved, 0, "ROUND", lo, hi, datatype)
+    chain = (Affine(shared(units), shared([o for o in origins if o is not None])),)
+    return Represented(clipped, chain, x.shape, x.index, datatype)
+
+
 def matmul(graph: IntegerGraph, x: Represented, weights: Constant, name: str, output: str) -> Represented:
     """Return ``x @ weights`` as an integer product: exact scales per column, zero points in the offset."""
     if len(weights.shape) != 2:
         raise Unsupported(f"weights of shape {list(weights.shape)}; a matrix [K, N] is needed")
-    line_of(x)
+    x = straightened(graph, x, name)
     if not x.shape or x.shape[-1] != weights.shape[0]:
         raise Unsupported(f"a frame of shape {list(x.shape)} does not fit weights of shape {list(weights.shape)}")
     quantized = integer_weights(weights)
@@ -71,7 +114,9 @@ def matmul(graph: IntegerGraph, x: Represented, weights: Constant, name: str, ou
     offsets = _offsets(ints, row, line.offset, column)
     y = graph.matmul(name, output, x.base, folded)
     gain = shared([unit * c for c in column])
-    return Represented(y, (Affine(gain, offsets),), (*x.shape[:-1], weights.shape[1]), None, True)
+    low, high = ranges.matmul_range(*x.declared(), folded, None)
+    declared = ranges.smallest_datatype(int(low.min()), int(high.max()))
+    return Represented(y, (Affine(gain, offsets),), (*x.shape[:-1], weights.shape[1]), None, declared, True)
 
 
 def _offsets(ints: IntArray, row: Params, offset: Params, column: Params) -> Params:
@@ -94,6 +139,7 @@ def add(
     graph: IntegerGraph, a: Represented, b: Represented, name: str, output: str, *, subtract: bool = False
 ) -> Represented:
     """Return the sum (or difference) of two tensors on integers of one common scale per channel."""
+    a, b = straightened(graph, a, f"{name}_left"), straightened(graph, b, f"{name}_right")
     sign = Affine((Fraction(-1 if subtract else 1),), (Fraction(0),))
     lines = [line_of(a), compose(line_of(b), sign)]
     if a.shape != b.shape:
@@ -110,7 +156,7 @@ def add(
     offset = shared([at(lines[0].offset, c) + at(lines[1].offset, c) for c in range(count)])
     if a.base is b.base:
         gain = shared([at(lines[0].gain, c) + at(lines[1].gain, c) for c in range(count)])
-        return Represented(a.base, (Affine(gain, offset),), a.shape, a.index)
+        return Represented(a.base, (Affine(gain, offset),), a.shape, a.index, a.datatype)
     units: list[Real] = []
     factors: list[list[int]] = []
     uniform = all(len(line.gain) == 1 for line in lines)
@@ -123,7 +169,10 @@ def add(
     left = graph.scale(f"{name}_left", a.base, table[:, 0])
     right = graph.scale(f"{name}_right", b.base, table[:, 1])
     y = graph.add(name, output, left, right)
-    return Represented(y, (Affine(shared(units), offset),), a.shape, a.index, True)
+    terms = [ranges.scaled_range(*t.declared(), table[:, i]) for i, t in enumerate((a, b))]
+    low, high = ranges.sum_range(terms[0], terms[1])
+    declared = ranges.smallest_datatype(int(low.min()), int(high.max()))
+    return Represented(y, (Affine(shared(units), offset),), a.shape, a.index, declared, True)
 
 
 def label_select(
@@ -134,6 +183,7 @@ def label_select(
     Channels that differ in their offset are ordered exactly: the whole part of each offset is added, and where the
     fractional parts differ, their ranks become additional low bits.
     """
+    x = straightened(graph, x, name)
     line = line_of(x)
     if len(x.shape) != 1 or x.index is not None or x.base.shape != (1, x.shape[0]):
         raise Unsupported("it selects among more than one axis; only the channels of a [N, C] tensor are supported")
@@ -148,7 +198,7 @@ def label_select(
     base = _with_offsets(graph, base, [offset / unit for offset in line.offset], name)
     selected = graph.label_select(name, output, base, k, largest=largest)
     one = Affine((Fraction(1),), (Fraction(0),))
-    return Represented(selected, (one,), shape, None, True)
+    return Represented(selected, (one,), shape, None, selected.datatype, True)
 
 
 def _with_offsets(graph: IntegerGraph, base: IntTensor, offsets: Sequence[Real], name: str) -> IntTensor:

@@ -30,10 +30,14 @@ _HALF_MODES = ("ROUND", "HALF_UP", "HALF_DOWN")
 
 @dataclass(frozen=True, slots=True)
 class QuantizerOptions:
-    """Which form a quantizer takes: the preferred one, and how many bits may still become thresholds."""
+    """Which form a quantizer takes: the preferred one, and how many bits may still become thresholds.
+
+    ``only_grids`` leaves quantizers unwritten, for callers that want to know what grid each tensor lies on.
+    """
 
     form: Form = "thresholds"
     max_threshold_bits: int = 8
+    only_grids: bool = False
 
 
 def quantize(
@@ -43,24 +47,27 @@ def quantize(
     scaled = x.after(quantizer.before)
     levels = quantizer.levels
     if _changes_nothing(scaled, levels):
-        return Represented(x.base, (quantizer.after,), x.shape, x.index, True, quantizer.datatype)
+        return Represented(x.base, (quantizer.after,), x.shape, x.index, quantizer.datatype, True, True)
+    if options.only_grids:
+        base = graph.placeholder(output, x.base.shape, quantizer.datatype, levels.lo, levels.hi)
+        return Represented(base, (quantizer.after,), x.shape, x.index, quantizer.datatype, True, True)
     fits = levels.count < 1 << options.max_threshold_bits
-    base: IntTensor | None = None
+    made: IntTensor | None = None
     reason = ""
     if options.form == "shift" or not fits:
         plan = shift_form(scaled.chain, levels)
         if isinstance(plan, ShiftForm):
-            base = _emit_shift(graph, x.base, plan, name, output, quantizer.datatype)
+            made = _emit_shift(graph, x.base, plan, name, output, quantizer.datatype)
         else:
             reason = plan
-    if base is None and not fits:
+    if made is None and not fits:
         raise Unsupported(
-            f"{levels.count + 1} levels are too many for thresholds (at most {1 << options.max_threshold_bits}), and it "
-            f"is no shift-and-round: {reason}. Use fewer bits, power-of-two scales, or raise max_threshold_bits"
+            f"{levels.count + 1} levels are too many for thresholds (at most {1 << options.max_threshold_bits}), and "
+            f"it is no shift-and-round: {reason}. Use fewer bits, power-of-two scales, or raise max_threshold_bits"
         )
-    if base is None:
-        base = emit_thresholds(graph, x.base, [scaled.chain], [levels], name, output, quantizer.datatype)
-    return Represented(base, (quantizer.after,), x.shape, x.index, True, quantizer.datatype)
+    if made is None:
+        made = emit_thresholds(graph, x.base, [scaled.chain], [levels], name, output, quantizer.datatype)
+    return Represented(made, (quantizer.after,), x.shape, x.index, quantizer.datatype, True, True)
 
 
 def emit_thresholds(
@@ -97,8 +104,9 @@ def _changes_nothing(scaled: Represented, levels: Levels) -> bool:
     if any(isinstance(step, GridValue) and not step.is_linear() for step in scaled.chain):
         return False
     affine = scaled.affine()
-    unit = affine is not None and affine.gain == (1,) and affine.offset == (0,)
-    return unit and int(scaled.base.lo.min()) >= levels.lo and int(scaled.base.hi.max()) <= levels.hi
+    unit = affine is not None and affine.gain == (Fraction(1),) and affine.offset == (Fraction(0),)
+    lo, hi = scaled.base.lo, scaled.base.hi
+    return unit and int(lo.min()) >= levels.lo and int(hi.max()) <= levels.hi
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ def shift_form(chain: Chain, levels: Levels) -> ShiftForm | str:
     """
     if levels.rounding is None or levels.step != 1:
         return "its levels come from no rounding"
-    bounded = _affine_with_bounds(chain)
+    bounded = affine_with_bounds(chain)
     if isinstance(bounded, str):
         return bounded
     affine, low, high = bounded
@@ -168,7 +176,8 @@ def _resolved(offsets: list[Real], shift: int, halves: bool) -> tuple[int, list[
 Bounds = list[Real | None]
 
 
-def _affine_with_bounds(chain: Chain) -> tuple[Affine, Bounds, Bounds] | str:
+def affine_with_bounds(chain: Chain) -> tuple[Affine, Bounds, Bounds] | str:
+    """Return a chain as an affine function clipped at its ends (None: open), or why it is more than that."""
     affine = Affine((Fraction(1),), (Fraction(0),))
     low: Bounds = [None]
     high: Bounds = [None]

@@ -108,7 +108,7 @@ def sign_levels() -> Levels:
 
 
 def trunc_levels(lo: int | None, hi: int | None, shift: int, rounding: str, first: int, last: int) -> Levels:
-    """Return the levels of ``round_mode(clip(round_half_even(y) / 2**shift, lo, hi))`` for y from ``first`` to ``last``.
+    """Return the levels of ``round_mode(clip(half_even(y) / 2**shift, lo, hi))`` for y from ``first`` to ``last``.
 
     ``lo`` and ``hi`` of None leave the output unclipped (Trunc version 1); then the range of y bounds the levels.
     """

@@ -25,19 +25,27 @@ class Represented:
 
     ``shape`` is one frame in the QONNX model, without the batch axis; ``index`` maps positions of the integer tensor
     (channels last, row-major) to row-major positions of that frame, and is None where they agree. ``fresh`` marks a
-    tensor that the integer tensor was made for; ``datatype`` is what a quantizer declares for it.
+    tensor that the integer tensor was made for, ``quantized`` one that a quantizer made. ``datatype`` is what is
+    declared of the integers: by the input's grid, by the quantizer, or for a sum by the declared types of its terms.
+    Unlike the proven range it does not depend on where a graph is cut.
     """
 
     base: IntTensor
     chain: Chain
     shape: tuple[int, ...]
-    index: IntArray | None = None
+    index: IntArray | None
+    datatype: DataType
     fresh: bool = False
-    datatype: DataType | None = None
+    quantized: bool = False
 
     def after(self, step: Step) -> Represented:
         """Return the tensor after one more elementwise function."""
-        return replace(self, chain=then(self.chain, step), fresh=False, datatype=None)
+        return replace(self, chain=then(self.chain, step), fresh=False, quantized=False)
+
+    def declared(self) -> tuple[IntArray, IntArray]:
+        """Return the declared range of the integers, per channel."""
+        ends = (int(self.datatype.min), int(self.datatype.max))
+        return np.full(self.base.channels, ends[0], np.int64), np.full(self.base.channels, ends[1], np.int64)
 
     def affine(self) -> Affine | None:
         """Return the chain as an affine function of the integers, or None if it is more than that."""
@@ -48,7 +56,7 @@ class Represented:
         affine = self.affine()
         if affine is None:
             return "an elementwise function that is not linear stands between it and the integers"
-        return grid_of(affine, self.datatype or self.base.datatype)
+        return grid_of(affine, self.datatype)
 
 
 @dataclass(frozen=True, eq=False)
