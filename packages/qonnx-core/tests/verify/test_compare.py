@@ -189,7 +189,9 @@ def test_another_number_of_samples_is_refused():
 
 
 def test_another_shape_is_refused():
-    with pytest.raises(InvalidInput, match=r"global_out: its shape is \(.N., 2, 2\) in framework; the model gives \(.N., 4\)"):
+    with pytest.raises(
+        InvalidInput, match=r"global_out: its shape is \(.N., 2, 2\) in framework; the model gives \(.N., 4\)"
+    ):
         compare_outputs(random_mlp(0), inputs_for(0, 2), {"global_out": np.zeros((2, 2, 2), F32)})
 
 

@@ -98,6 +98,19 @@ def _is_final(flow: Dataflow, node: str, tensors: TensorGrids) -> bool:
     return any(not isinstance(grid, str) and any(grid.offset) for grid in outputs)
 
 
+def ruled(flow: Dataflow, rules: Rules) -> dict[str, str]:
+    """Return who gets each node that depends on an input, by the rules alone: the first match, else the default.
+
+    Raises:
+        InvalidInput: a rule matches nothing.
+    """
+    owners: dict[str, str] = {}
+    for number, rule in enumerate(rules.rules):
+        for node in matched(flow, rule.match, f"rule {number + 1}"):
+            owners.setdefault(node, rule.backend)
+    return {node: owners.get(node, rules.default) for node in flow.nodes}
+
+
 def assign(flow: Dataflow, rules: Rules, tensors: TensorGrids) -> tuple[dict[str, str], list[str], list[str]]:
     """Return the backend of each hardware node, and the host's nodes before and after the hardware.
 
@@ -106,14 +119,10 @@ def assign(flow: Dataflow, rules: Rules, tensors: TensorGrids) -> tuple[dict[str
         Unsupported: a node in the middle is ruled to the host, or nothing is left for hardware.
     """
     tail = float_tail(flow, tensors)
-    owners: dict[str, str] = {}
     for number, rule in enumerate(rules.rules):
         where = f"rule {number + 1}"
-        found = matched(flow, rule.match, where)
-        _require_effect(flow, found, tail, rule.backend, where, rule.match)
-        for node in found:
-            owners.setdefault(node, rule.backend)
-    owned = {node: HOST if node in tail else owners.get(node, rules.default) for node in flow.nodes}
+        _require_effect(flow, matched(flow, rule.match, where), tail, rule.backend, where, rule.match)
+    owned = {node: HOST if node in tail else owner for node, owner in ruled(flow, rules).items()}
     host = [node for node in flow.nodes if owned[node] == HOST]
     head, after = _split_host(flow, host)
     hardware = {node: backend for node, backend in owned.items() if backend != HOST}

@@ -14,7 +14,7 @@ from qonnx_core.ir.grid import Grid
 from qonnx_core.partition.cut import Group, group, require_cut
 from qonnx_core.partition.dataflow import Dataflow
 from qonnx_core.partition.extract import extract_model
-from qonnx_core.partition.owners import assign
+from qonnx_core.partition.owners import assign, ruled
 from qonnx_core.partition.rules import HOST, Rules, near
 from qonnx_core.partition.tensors import TensorGrids, tensor_grids
 
@@ -101,14 +101,16 @@ def partition(
             f"grid of {unknown[0]}: the model has no such input; expected {' or '.join(flow.inputs)}. "
             f"{near(unknown[0], flow.inputs)}"
         )
-    tensors = tensor_grids(model, input_grids)
+    missing = [name for name in flow.inputs if name not in input_grids]
+    _require_input_grids(flow, ruled(flow, rules), missing)
+    tensors = tensor_grids(model, input_grids, missing)
     owners, head, tail = assign(flow, rules, tensors)
     groups = group(flow, owners)
     labels = dict.fromkeys((*head, *tail), HOST)
     names = [f"{number}_{part.backend}" for number, part in enumerate(groups)]
     for name, part in zip(names, groups, strict=True):
         labels |= dict.fromkeys(part.nodes, name)
-    _require_cuts(flow, tensors, input_grids, labels, set(tail))
+    _require_cuts(flow, tensors, labels, set(tail))
     parts = tuple(_part(flow, tensors, name, part) for name, part in zip(names, groups, strict=True))
     return Partitioned(
         parts,
@@ -160,27 +162,22 @@ def compose(partitioned: Partitioned, inputs: Mapping[str, Array]) -> dict[str, 
     return {name: values[name] for name in partitioned.outputs}
 
 
-def _require_cuts(
-    flow: Dataflow,
-    tensors: TensorGrids,
-    input_grids: Mapping[str, Grid],
-    labels: Mapping[str, str],
-    tail: set[str],
-) -> None:
-    """Check every tensor that crosses from one owner to another, and every input that hardware reads."""
-    crossing = [*flow.inputs, *(tensor for node in flow.nodes for tensor in flow.writes(node))]
-    for tensor in crossing:
+def _require_input_grids(flow: Dataflow, owners: Mapping[str, str], missing: Collection[str]) -> None:
+    for tensor in missing:
+        readers = [node for node in flow.consumers.get(tensor, []) if owners[node] != HOST]
+        if readers:
+            raise InvalidInput(
+                f"input {tensor}: found no grid for it, but {readers[0]} ({owners[readers[0]]}) reads it; expected an "
+                f"integer grid. Give one with --input-type {tensor}=TYPE, for example UINT8*1/255 or FIXED<16,6>."
+            )
+
+
+def _require_cuts(flow: Dataflow, tensors: TensorGrids, labels: Mapping[str, str], tail: set[str]) -> None:
+    """Check every tensor that crosses from one owner to another."""
+    for tensor in (tensor for node in flow.nodes for tensor in flow.writes(node)):
         readers = [node for node in flow.consumers.get(tensor, []) if node in labels]
         hardware = sorted({labels[node] for node in readers if labels[node] != HOST})
-        producer = flow.producer.get(tensor)
-        if producer is None:
-            if hardware and tensor not in input_grids:
-                raise InvalidInput(
-                    f"input {tensor}: found no grid for it, but {' and '.join(hardware)} reads it; expected an integer "
-                    f"grid. Give one with --input-type {tensor}=TYPE, for example UINT8*1/255 or FIXED<16,6>."
-                )
-            continue
-        giver = labels[producer]
+        giver = labels[flow.producer[tensor]]
         takers = [name for name in hardware if name != giver]
         if takers:
             require_cut(flow, tensors, tensor, _side(giver), takers, wire=True)

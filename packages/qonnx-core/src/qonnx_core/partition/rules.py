@@ -35,7 +35,7 @@ _KEYS = {
 class Match(BaseModel):
     """What a rule matches: node names by a glob, an operator type, or a region between two tensors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: str | None = None
     op_type: str | None = None

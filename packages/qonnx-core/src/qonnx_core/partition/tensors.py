@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -11,7 +11,9 @@ from qonnx_core.ir.grid import Grid
 from qonnx_core.passes.streamline.interpreter import interpret
 from qonnx_core.passes.streamline.quantize import QuantizerOptions
 from qonnx_core.passes.streamline.representation import Failed, Represented
+from qonnx_core.verify.quantizers import is_quantizer
 
+_STAND_IN = Grid.parse("INT24*2^-12")
 _UNKNOWN = "nothing is known about its grid"
 
 
@@ -44,12 +46,22 @@ class TensorGrids:
         return None
 
 
-def tensor_grids(model: ir.Model, input_grids: Mapping[str, Grid]) -> TensorGrids:
-    """Return what is known about the tensors of a cleaned model."""
-    known = interpret(model, input_grids, QuantizerOptions("shift", 24)).known
-    grids: dict[str, Grid | str] = {}
+def tensor_grids(model: ir.Model, input_grids: Mapping[str, Grid], without: Collection[str] = ()) -> TensorGrids:
+    """Return what is known about the tensors of a cleaned model.
+
+    The inputs in ``without`` have no grid, and only the host reads them. What depends on them is a float up to the
+    next quantizer, whose grid is its own whatever comes in.
+    """
+    known = interpret(model, {**input_grids, **dict.fromkeys(without, _STAND_IN)}, QuantizerOptions("shift", 24)).known
+    floats = set(without)
+    for node in model.graph:
+        if any(value is not None and value.name in floats for value in node.inputs) and not is_quantizer(node):
+            floats.update(value.name for value in node.outputs if value.name)
+    grids: dict[str, Grid | str] = dict.fromkeys(floats, "it depends on an input without a grid")
     made: set[str] = set()
     for name, knowledge in known.items():
+        if name in floats:
+            continue
         if isinstance(knowledge, Represented):
             grids[name] = knowledge.grid()
             if knowledge.fresh:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qonnx_core.errors import InvalidInput
 from qonnx_core.passes.append_argmax import AppendArgMax
 from qonnx_core.verify.bounded import UNIT_ROUNDOFF, Float64, Mask
-from qonnx_core.verify.check import BoundaryCase, Check, FirstDifference
+from qonnx_core.verify.check import Check, FirstDifference
 from qonnx_core.verify.compare import (
     BATCH,
     Outcomes,
@@ -76,6 +76,18 @@ class _Tensor:
     def unequal(self) -> Mask:
         return np.asarray(self.wanted != self.found)
 
+    def difference(self, sample: int, element: tuple[int, ...], detail: str = "") -> FirstDifference:
+        wanted, found = int(self.wanted[sample][element]), int(self.found[sample][element])
+        return FirstDifference(self.port.tensor, sample, element, wanted, found, detail=detail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A differing sample: its row among the analysed samples, and its number in the batch."""
+
+    row: int
+    sample: int
+
 
 class _Comparison:
     """One model and its form, ready for batch after batch."""
@@ -131,54 +143,58 @@ class _Comparison:
             {name: array[rows] for name, array in inputs.items()},
             {name: everything[name][rows] for name in analysis.quantized},
             input_errors=errors,
+            keep=self._names,
         )
         result.note(bounds)
         open_rows = np.ones(len(rows), dtype=bool)
         for tensor in tensors:
             unequal = tensor.unequal()[rows]
+            if bounds.decision(tensor.port.tensor) is None:
+                unequal &= ~_float_noise(bounds, tensor, wanted, rows)
             here = open_rows & unequal.reshape(len(rows), -1).any(axis=1)
             if here.any():
                 explained = _explained(bounds, tensor, wanted, rows)
                 for position in np.flatnonzero(here):
-                    self._add(tensor, bounds, explained, int(position), int(rows[position]), result)
+                    place = _Place(int(position), int(rows[position]))
+                    self._add(tensor, bounds, unequal[position], explained, place, result)
             open_rows &= ~here
         for position in np.flatnonzero(open_rows):
-            self._add_output(bounds, wanted, outputs, int(position), int(rows[position]), rows, result)
+            place = _Place(int(position), int(rows[position]))
+            self._add_output(bounds, wanted, outputs, place, rows, result)
 
     def _add(
-        self, tensor: _Tensor, bounds: ErrorBounds, explained: Mask | None, position: int, sample: int, result: Outcomes
+        self,
+        tensor: _Tensor,
+        bounds: ErrorBounds,
+        unequal: Mask,
+        explained: Mask | None,
+        place: _Place,
+        result: Outcomes,
     ) -> None:
-        unequal = tensor.unequal()[sample]
-        difference = first_difference(tensor.port.tensor, sample, tensor.wanted[sample], tensor.found[sample])
+        """Put one sample, whose first differing tensor this is, into its class."""
         decision = bounds.decision(tensor.port.tensor)
         if explained is None or decision is None:
-            result.add("mismatch", difference)
+            result.add("mismatch", tensor.difference(place.sample, first_true(unequal)))
             return
-        wrong = unequal & ~explained[position]
+        wrong = unequal & ~explained[place.row]
+        element = first_true(wrong if wrong.any() else unequal)
+        case = boundary_case(decision, place.row, place.sample, _model_index(decision, tensor.port, element))
         if wrong.any():
-            element = first_true(wrong)
-            difference = FirstDifference(
-                tensor.port.tensor,
-                sample,
-                element,
-                int(tensor.wanted[sample][element]),
-                int(tensor.found[sample][element]),
-                detail=_distance_text(decision, tensor.port, position, element),
-            )
-            result.add("mismatch", difference)
+            text = f"before its quantizer the value is {case.before!r} steps, its float error at most {case.bound:.3g}"
+            result.add("mismatch", tensor.difference(place.sample, element, text))
         else:
-            result.add("boundary", difference, _case(decision, tensor.port, position, sample, difference.element))
+            result.add("boundary", tensor.difference(place.sample, element), case)
 
     def _add_output(
         self,
         bounds: ErrorBounds,
         wanted: Mapping[str, Array],
         outputs: Mapping[str, Array],
-        position: int,
-        sample: int,
+        place: _Place,
         rows: NDArray[np.int64],
         result: Outcomes,
     ) -> None:
+        position, sample = place.row, place.sample
         name = next(n for n in self._outputs if differs(wanted[n][None, sample], outputs[n][None, sample])[0])
         difference = first_difference(name, sample, wanted[name][sample], outputs[name][sample])
         sides = {n: (wanted[n][rows], outputs[n][rows]) for n in self._outputs}
@@ -232,6 +248,18 @@ def _input_error(grid: Grid, values: Array) -> Float64:
     return np.zeros(values.shape) if exact else UNIT_ROUNDOFF * np.abs(values.astype(np.float64))
 
 
+def _float_noise(bounds: ErrorBounds, tensor: _Tensor, wanted: Mapping[str, Array], rows: NDArray[np.int64]) -> Mask:
+    """Where a sum is within its float error bound of the integer that the form found: not a difference at all."""
+    bounded = bounds.tensors.get(tensor.port.tensor)
+    model_side = wanted[tensor.port.tensor][rows]
+    if bounded is None or bounded.value.shape != model_side.shape:
+        return np.zeros(tensor.found[rows].shape, dtype=bool)
+    exact = tensor.port.grid.to_values(tensor.found[rows]).astype(np.float64)
+    reach = tensor.port.to_wire(bounded.errors) + UNIT_ROUNDOFF * np.abs(exact)
+    near = np.abs(tensor.port.to_wire(model_side.astype(np.float64)) - exact) <= reach
+    return np.asarray(near & np.isfinite(reach))
+
+
 def _explained(
     bounds: ErrorBounds, tensor: _Tensor, wanted: Mapping[str, Array], rows: NDArray[np.int64]
 ) -> Mask | None:
@@ -252,17 +280,6 @@ def _explained(
     highest = tensor.port.to_wire(np.maximum(*ends) + reach)
     values = tensor.port.grid.to_values(tensor.found[rows])
     return np.asarray((lowest <= values) & (values <= highest) & tensor.port.to_wire(mine))
-
-
-def _case(decision: Decision, port: Port, position: int, sample: int, element: tuple[int, ...]) -> BoundaryCase:
-    index = _model_index(decision, port, element)
-    return boundary_case(decision, position, sample, index)
-
-
-def _distance_text(decision: Decision, port: Port, position: int, element: tuple[int, ...]) -> str:
-    index = _model_index(decision, port, element)
-    case = boundary_case(decision, position, 0, index)
-    return f"the value before the quantizer is {case.before!r} steps, with a float error of at most {case.bound:.3g}"
 
 
 def _model_index(decision: Decision, port: Port, element: tuple[int, ...]) -> tuple[int, ...]:
