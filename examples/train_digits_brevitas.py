@@ -21,7 +21,7 @@ BATCH = 64
 SPLIT_SEED = 2024  # fixed: every model of the demo is judged on the same 540 digits
 
 
-class Weight2Bit(Int8WeightPerTensorFloat):
+class Weight2Bit(Int8WeightPerTensorFloat):  # type: ignore[misc]
     """Weights -1, 0, 1 times one power of two per layer."""
 
     bit_width = 2
@@ -29,7 +29,7 @@ class Weight2Bit(Int8WeightPerTensorFloat):
     restrict_scaling_type = RestrictValueType.POWER_OF_TWO
 
 
-class Pixel(Uint8ActPerTensorFloat):
+class Pixel(Uint8ActPerTensorFloat):  # type: ignore[misc]
     """The pixel in 2 bits: 0, 4, 8 or 12 (the nearest, ties to the even multiple)."""
 
     bit_width = 2
@@ -37,7 +37,7 @@ class Pixel(Uint8ActPerTensorFloat):
     scaling_init = 12.0  # the largest value; the step is 12 / (2**2 - 1)
 
 
-class Act2Bit(Uint8ActPerTensorFloat):
+class Act2Bit(Uint8ActPerTensorFloat):  # type: ignore[misc]
     """Activations 0, 1, 2, 3 times one power of two per layer, learned."""
 
     bit_width = 2
@@ -46,7 +46,7 @@ class Act2Bit(Uint8ActPerTensorFloat):
     scaling_init = 3.0
 
 
-class DigitsMLP(nn.Module):
+class DigitsMLP(nn.Module):  # type: ignore[misc]
     """Logits of the ten digits from 64 pixels: ``(N, 64)`` floats from 0 to 16 to ``(N, 10)``."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class DigitsMLP(nn.Module):
         x = self.pixel(pixels)
         x = self.relu1(self.bn1(self.fc1(x)))
         x = self.relu2(self.bn2(self.fc2(x)))
-        return self.fc3(x)  # type: ignore[no-any-return]
+        return self.fc3(x)
 
 
 def digits() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
@@ -78,7 +78,7 @@ def digits() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64
         random_state=SPLIT_SEED,
         stratify=data.target,
     )
-    return tuple(split)  # type: ignore[return-value]
+    return tuple(split)
 
 
 def train(seed: int = 0) -> tuple[DigitsMLP, NDArray[np.float32], NDArray[np.int64]]:

@@ -25,7 +25,7 @@ class BrevitasFrontend:
     name = "brevitas"
 
     def recognizes(self, source: Path | object) -> bool:
-        """Return whether ``source`` is a live module, alone or with its example; files are not. Imports no framework."""
+        """Return whether ``source`` is a live module, alone or with its example; files are not. Imports nothing."""
         torch_nn = sys.modules.get("torch.nn")  # a live module exists only where torch has been imported
         model, _ = _parts(source)
         return torch_nn is not None and isinstance(model, torch_nn.Module)

@@ -82,10 +82,16 @@ def verify_call(model: nn.Module, onnx_model: ir.Model, call: ExampleCall, input
             layer = first_differing_layer(model, onnx_model, call, batch)
             raise Mismatch(
                 f"{layer or type(model).__name__}: {check.mismatch} of {check.samples} samples differ; expected none "
-                f"({check}). Compare with verify_export, or export with verify=False to look at the graph."
+                f"({check}{_notes(check)}). Compare with verify_export, or look at the graph with verify=False."
             )
         checks.append(check)
     return _numbered(checks)
+
+
+def _notes(check: Check) -> str:
+    """Return what limits a comparison, shortened: an operator without error bound lets rounding look like a defect."""
+    more = f" and {len(check.notes) - 1} more" if len(check.notes) > 1 else ""
+    return f"; {check.notes[0]}{more}" if check.notes else ""
 
 
 def _numbered(checks: Sequence[Check]) -> Check:
