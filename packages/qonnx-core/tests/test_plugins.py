@@ -68,7 +68,39 @@ def test_an_unknown_kind_is_refused() -> None:
         plugins.names("hats")
 
 
-def test_an_operator_of_a_plug_in_is_executed_and_duplicates_are_refused() -> None:
+PLUG_IN_OP = """
+from dataclasses import dataclass
+from typing import ClassVar
+from qonnx_core.ops import QonnxOp
+
+@dataclass(frozen=True)
+class Twice(QonnxOp):
+    'Return twice the data.'
+    op_type: ClassVar[str] = "Twice"
+    domain: ClassVar[str] = "plug.in"
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+
+    def body(self, op, *inputs):
+        return op("Add", inputs[0], inputs[0])
+"""
+
+
+def test_an_operator_of_a_plug_in_keeps_the_contract(tmp_path: Path) -> None:
+    info = tmp_path / "plug_op-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plug_op\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[qonnx_core.ops]\ntwice = plug_op_module:Twice\n")
+    (tmp_path / "plug_op_module.py").write_text(PLUG_IN_OP)
+    check = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import plug_op_module, numpy as np;"
+        "from qonnx_core.testing.op_contract import OpExample, check_op, ties_and_extremes;"
+        "check_op(OpExample(plug_op_module.Twice(), [ties_and_extremes()]))"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_definitions_of_an_operator_are_refused() -> None:
     from qonnx_core.ops import OpRegistry, Quant
 
     class Other(Quant):

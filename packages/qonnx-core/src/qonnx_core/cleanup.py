@@ -5,14 +5,13 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes.common import OutputFixPass
 
-from qonnx_core.formats.normalize import normalize
+from qonnx_core.formats.normalize import normalized_copy
 from qonnx_core.ir.verify import verify
 from qonnx_core.passes.base import Pass
 from qonnx_core.passes.fold_constants import FoldConstants
 from qonnx_core.passes.fold_shapes import FoldShapes
 from qonnx_core.passes.fold_transpose import FoldTransposeIntoQuantInit
 from qonnx_core.passes.infer_shapes import InferShapes
-from qonnx_core.passes.inline_functions import InlineFunctions
 from qonnx_core.passes.make_batch_symbolic import MakeBatchSymbolic
 from qonnx_core.passes.name_everything import NameEverything
 from qonnx_core.passes.remove_identity import RemoveIdentity
@@ -24,10 +23,10 @@ from qonnx_core.passes.unshare_parameters import UnshareParameters
 def cleanup_passes(*, fold_quantizers: bool = False) -> tuple[Pass, ...]:
     """Return the passes of the clean-up, in order."""
     return (
-        InlineFunctions(),
         RemoveUnused(),
         SortGraph(),  # names depend on the order before folding too
         InferShapes(),
+        FoldConstants(quantizers=fold_quantizers),  # targets of Reshape that are computed from constants
         MakeBatchSymbolic(),
         FoldShapes(),
         FoldConstants(quantizers=fold_quantizers),
@@ -57,8 +56,7 @@ def cleanup_model(model: ir.Model, *, fold_quantizers: bool = False) -> ir.Model
     Raises:
         InvalidModel: the model breaks its format, or its shapes contradict each other.
     """
-    copy = model.clone()
-    normalize(copy)
+    copy = normalized_copy(model)
     OutputFixPass()(copy)
     for step in cleanup_passes(fold_quantizers=fold_quantizers):
         step.run(copy)

@@ -71,7 +71,7 @@ def test_outputs_can_be_chosen() -> None:
 def test_an_unknown_tensor_is_refused() -> None:
     compiled = qonnx_core.compile_model(build(LINEAR))
     with pytest.raises(
-        InvalidInput, match=r"tensor 'q': the model has none of this name; expected one of its .* such as x"
+        InvalidInput, match=r"tensor 'q': the model computes none of this name .*; expected one of its .* such as x"
     ):
         compiled.run({"x": X}, intermediates=["q"])
 

@@ -127,7 +127,8 @@ def test_an_unknown_operator_of_our_domain_is_refused() -> None:
 def test_a_missing_multithreshold_out_dtype_is_named() -> None:
     text = (
         HEAD
-        + "g (float[N,2] x) => (float[N,2] y) <float[1,2] t = {0,1}> { y = qonnx.custom_op.general.MultiThreshold(x, t) }"
+        + "g (float[N,2] x) => (float[N,2] y) <float[1,2] t = {0,1}>"
+        + "{ y = qonnx.custom_op.general.MultiThreshold(x, t) }"
     )
     with pytest.raises(InvalidModel, match=r"attribute out_dtype is missing"):
         from_proto(parse(text))
@@ -234,8 +235,44 @@ def test_the_first_import_need_not_be_the_standard_one() -> None:
     head = '<ir_version: 8, opset_import: ["qonnx.custom_op.general": 1, "": 13]>'
     text = (
         head
-        + "g (float[N, 4] x) => (float[N, 4] y) { a = Constant<value = int64[1] {0}>() b = Unsqueeze(x, a) y = Squeeze(b, a) }"
+        + "g (float[N, 4] x) => (float[N, 4] y)"
+        + "{ a = Constant<value = int64[1] {0}>() b = Unsqueeze(x, a) y = Squeeze(b, a) }"
     )
     model = qonnx_core.cleanup_model(from_proto(parse(text)))
     x = np.ones((2, 4), np.float32)
     assert qonnx_core.compile_model(model).run({"global_in": x})["global_out"].tolist() == x.tolist()
+
+
+def test_a_listed_operator_without_a_definition_loads_and_is_not_run() -> None:
+    text = HEAD + "g (float[N, 4] x) => (float[N, 4] y) { y = qonnx.custom_op.general.DebugMarker(x) }"
+    model = from_proto(parse(text))
+    with pytest.raises(Unsupported, match=r"y \(DebugMarker\): is an operator of the format that cannot be run yet"):
+        qonnx_core.compile_model(model)
+
+
+FUNCTION = (
+    HEAD.replace("1]>", '1, "mine": 1]>')
+    + """g (float[N, 4] x) => (float[N, 4] y) { y = mine.half(x) }
+    <domain: "mine", opset_import: ["": 18, "qonnx.custom_op.general": 1]> half (a) => (c)
+    { s = Constant<value = float {0.5}>() z = Constant<value = float {0}>() b = Constant<value = float {4}>()
+      c = qonnx.custom_op.general.Quant(a, s, z, b) }"""
+)
+
+
+def test_a_function_of_the_file_is_inlined() -> None:
+    model = qonnx_core.cleanup_model(from_proto(parse(FUNCTION)))
+    (node,) = model.graph
+    assert (node.op_type, node.attributes["rounding_mode"].value) == ("Quant", "ROUND")
+    x = np.asarray([[0.1, 0.3, 9, -9]], np.float32)
+    for form in (model, from_proto(parse(FUNCTION))):
+        (found,) = qonnx_core.compile_model(form).run({form.graph.inputs[0].name: x}).values()
+        assert found.tolist() == [[0, 0.5, 3.5, -4]]
+
+
+def test_a_model_built_out_of_order_is_sorted_in_the_copy() -> None:
+    model = from_proto(parse(HEAD + "g (float[2] x) => (float[2] y) { a = Relu(x) y = Neg(a) }"))
+    first = model.graph[0]
+    model.graph.remove(first)
+    model.graph.append(first)
+    assert qonnx_core.compile_model(model).run({"x": np.ones(2, np.float32)})["y"].tolist() == [-1, -1]
+    assert [node.op_type for node in qonnx_core.cleanup_model(model).graph] == ["Relu", "Neg"]

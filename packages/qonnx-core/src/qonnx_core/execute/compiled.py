@@ -14,10 +14,9 @@ from qonnx_core.errors import InvalidInput
 from qonnx_core.execute.inputs import check_inputs
 from qonnx_core.execute.lower import lower
 from qonnx_core.execute.session import RUNTIME_ERRORS, open_session
-from qonnx_core.formats.normalize import normalize
+from qonnx_core.formats.normalize import normalized_copy
 from qonnx_core.passes.base import has_graphs
 from qonnx_core.passes.infer_shapes import InferShapes
-from qonnx_core.passes.inline_functions import InlineFunctions
 from qonnx_core.passes.make_batch_symbolic import MakeBatchSymbolic
 
 Array = NDArray[Any]
@@ -43,9 +42,7 @@ class CompiledModel:
 
     def __init__(self, model: ir.Model, *, outputs: Sequence[str] | None = None, threads: int = 1) -> None:
         self._threads = threads
-        self._model = model.clone()
-        normalize(self._model)
-        InlineFunctions().run(self._model)
+        self._model = normalized_copy(model)
         InferShapes().run(self._model)
         MakeBatchSymbolic().run(self._model)
         self.input_names = tuple(value.name or "" for value in self._model.graph.inputs)
@@ -112,8 +109,8 @@ class CompiledModel:
         for name in unique:
             if name not in self._all_tensors:
                 raise InvalidInput(
-                    f"tensor {name!r}: the model has none of this name; expected one of its "
-                    f"{len(self._tensors)} tensors, such as {', '.join(self._tensors[:4])}. Check the spelling."
+                    f"tensor {name!r}: the model computes none of this name (shapes are known ahead); expected one of "
+                    f"its {len(self._tensors)} tensors, such as {', '.join(self._tensors[:4])}. Check the spelling."
                 )
         return unique
 

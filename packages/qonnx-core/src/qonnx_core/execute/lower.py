@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from qonnx_core.errors import Unsupported
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.builder import GraphBuilder
 from qonnx_core.ops.op import DOMAIN, QonnxOp
@@ -14,11 +15,19 @@ def lower(model: ir.Model) -> int:
     """Replace every operator of ours in place; return how many there were.
 
     The tensors between operators keep their names. Element types have to be known (see ``InferShapes``).
+
+    Raises:
+        Unsupported: an operator belongs to the format, but nothing here defines it.
     """
     count = 0
     for graph in list(model.graphs()):
         for node in list(graph):
             op = op_of(node, model.opset_imports)
+            if op is None and node.domain == DOMAIN:
+                raise Unsupported(
+                    f"{node.name or node.outputs[0].name} ({node.op_type}): is an operator of the format that cannot "
+                    "be run yet; expected one of those in qonnx_core.ops. Install a plug-in that defines it."
+                )
             if op is not None:
                 _replace(model.graph, graph, node, op, f"{DOMAIN}/{count}")
                 count += 1

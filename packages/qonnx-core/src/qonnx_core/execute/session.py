@@ -55,6 +55,7 @@ def open_session(model: ir.Model, *, threads: int = 1) -> onnxruntime.InferenceS
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.disable_prepacking", "1")
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         if total_bytes(model) <= _IN_MEMORY_BYTES:
             return _session(serialize(model), options)

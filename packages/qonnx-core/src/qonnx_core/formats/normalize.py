@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
 
 from qonnx_core.errors import InvalidModel
 from qonnx_core.formats.opsets import raise_opset
+from qonnx_core.ir.copies import copy_model
 from qonnx_core.ops.op import DOMAIN
-from qonnx_core.ops.registry import DOMAIN_ALIASES, default_registry, op_class_of
+from qonnx_core.ops.registry import DOMAIN_ALIASES, LISTED_ONLY, default_registry, op_class_of
 from qonnx_core.ops.schemas import register_schemas
 
 _MIN_IR_VERSION = 8
@@ -33,6 +35,22 @@ def normalize(model: ir.Model) -> None:
             _write_out_attributes(node, model.opset_imports)
 
 
+def normalized_copy(model: ir.Model) -> ir.Model:
+    """Return a copy of the model, normalised, with the functions that it brings along inlined.
+
+    Raises:
+        InvalidModel: the model or a node of it breaks the format.
+        Unsupported: a node of an old opset cannot be brought to the new one.
+    """
+    copy = copy_model(model)
+    normalize(copy)
+    if copy.functions:
+        InlinePass()(copy)
+        copy.functions.clear()
+        normalize(copy)
+    return copy
+
+
 def _graphs(model: ir.Model) -> list[ir.Graph]:
     """Return the main graph and all graphs inside its nodes."""
     return list(model.graphs())
@@ -48,13 +66,14 @@ def _drop_our_functions(model: ir.Model) -> None:
 
 
 def _rename_domains(model: ir.Model) -> None:
-    registry = default_registry()
+    ours = {(op.domain, op.op_type) for op in default_registry()}
     used = False
     graphs: list[ir.Graph | ir.Function] = [*_graphs(model), *model.functions.values()]
     for graph in graphs:
         for node in graph:
             target = DOMAIN_ALIASES.get(node.domain)
-            if target is not None and any(op.op_type == node.op_type for op in registry if op.domain == target):
+            listed = node.op_type in LISTED_ONLY and node.domain != "finn"
+            if target is not None and (listed or (target, node.op_type) in ours):
                 node.domain = target
             used = used or node.domain == DOMAIN
     imports = model.opset_imports

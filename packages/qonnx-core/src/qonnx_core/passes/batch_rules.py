@@ -204,6 +204,7 @@ _RULES: Mapping[str, _Rule] = {
     "Reshape": _reshape,
     "Resize": _resize,
     "Slice": _slice,
+    **dict.fromkeys(("DequantizeLinear", "QuantizeLinear"), _axis_is_not_batch(1)),
     "Split": _axis_is_not_batch(0),
     "Transpose": _transpose,
 }

@@ -1,0 +1,42 @@
+"""Copies models, so that public functions leave what they are given alone."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from qonnx_core.ir.verify import verify
+
+
+def copy_model(model: ir.Model) -> ir.Model:
+    """Return a copy with the nodes in topological order; tensors are shared, since nothing edits them in place.
+
+    Raises:
+        InvalidModel: a node reads what nothing produces, or a tensor is produced twice.
+    """
+    verify(model, before_normalization=True)
+    if all(_is_sorted(graph) for graph in model.graphs()):
+        return model.clone()
+    copy = ir.from_proto(ir.to_proto(model))
+    assert isinstance(copy, ir.Model)
+    for graph in copy.graphs():
+        graph.sort()
+    return copy
+
+
+def _is_sorted(graph: ir.Graph) -> bool:
+    """Return whether every node, graphs inside it included, reads only what earlier nodes produce."""
+    later = {value for node in graph for value in node.outputs}
+    for node in graph:
+        if any(value in later for value in _reads(node)):
+            return False
+        later.difference_update(node.outputs)
+    return True
+
+
+def _reads(node: ir.Node) -> list[ir.Value]:
+    values = [value for value in node.inputs if value is not None]
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
+            values += [value for inner in attribute.as_graph() for value in _reads(inner)]
+            values.extend(attribute.as_graph().outputs)
+    return values
