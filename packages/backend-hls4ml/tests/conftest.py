@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from backend_hls4ml.distributed import requantize_integer
 
 from qonnx_core.ir.datatypes import DataType
@@ -155,3 +157,11 @@ def random_inputs(form: NumpyForm, frames: int, seed: int) -> dict[str, np.ndarr
         else:
             result[port.name] = rng.integers(int(datatype.min), int(datatype.max) + 1, size=size)
     return result
+
+
+@pytest.fixture(scope="session")
+def networks() -> SimpleNamespace:
+    """The makers of networks, tensors and inputs above."""
+    return SimpleNamespace(
+        Form=NumpyForm, mlp=random_mlp, inputs=random_inputs, tensor=tensor, weights=random_weights, product_range=product_range
+    )

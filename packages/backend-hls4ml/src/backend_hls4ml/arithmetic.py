@@ -38,7 +38,9 @@ def is_constant(value: Value) -> bool:
 
 
 def at_least(value: Value, threshold: int) -> Value:
-    """Return the bit ``value >= threshold``; one adder."""
+    """Return the bit ``value >= threshold``; one adder, none for the sign of a value that is not negated."""
+    if threshold == 0 and value._factor > 0:
+        return value.is_negative() * -1.0 + 1.0
     return (-value + float(threshold - 1)).is_negative()
 
 
@@ -70,7 +72,16 @@ def count_at_least(value: Value, thresholds: Sequence[int], form: ThresholdForm 
     active = sorted(int(t) for t in thresholds if low < t <= high)
     if not active:
         return None, always
+    value, active = _without_low_bits(value, active)
     return _FORMS[_choose_form(value, len(set(active)), form)](value, active), always
+
+
+def _without_low_bits(value: Value, thresholds: list[int]) -> tuple[Value, list[int]]:
+    """Drop the bits that no threshold looks at: ``x >= t`` is ``x >> z >= t >> z`` where ``t`` ends in ``z`` zeros."""
+    zeros = min((t & -t).bit_length() - 1 if t else _UNBOUNDED for t in thresholds)
+    if zeros in (0, _UNBOUNDED) or value.step >= 2**zeros or value._factor < 0:  # cutting a negated value would cost its negation
+        return value, thresholds
+    return value.quantize(1, _UNBOUNDED, -zeros) * 2.0**-zeros, [t >> zeros for t in thresholds]
 
 
 def _choose_form(value: Value, distinct: int, form: ThresholdForm) -> str:

@@ -8,7 +8,7 @@ constants instead of costing adders.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ SOLVER_OPTIONS = {"binary_lut": False}
 _ADDER_SIZE, _CARRY_SIZE, _NO_CUTOFF = 1, -1, -1
 _LIMIT = 2**30  # alkaid keeps constants in 32 bits
 _BLOCK_COLUMNS = 64
+_MIN_BIPOLAR_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +94,43 @@ def trace_network(
     Raises:
         Unsupported: for a layer that is not covered, a range beyond 31 bits, or a network beyond ``max_digits``.
     """
-    from alkaid.trace import FVArray, HWConfig, trace
-
     _check_size(layers, options)
-    hardware = HWConfig(_ADDER_SIZE, _CARRY_SIZE, _NO_CUTOFF)
+    try:
+        return _trace(inputs, outputs, layers, options)
+    except AssertionError:
+        # alkaid's clean-up passes evaluate the logic again; where that finds a wider range, its tables do not cover it
+        if options.threshold_form == "comparators":
+            raise
+        return _trace(inputs, outputs, layers, replace(options, threshold_form="comparators"))
+
+
+def _trace(
+    inputs: Sequence[view.IntTensor], outputs: Sequence[view.IntTensor], layers: Sequence[view.Layer], options: Options
+) -> Network:
     bundles: dict[str, Bundle] = {}
     traced_inputs: list[Value] = []
     for tensor in inputs:
-        lo, hi = (0, 1) if is_bipolar(tensor) else (int(tensor.datatype.min), int(tensor.datatype.max))
-        count = tensor.elements
-        fresh = FVArray.from_lhs(
-            np.full(count, float(lo)), np.full(count, float(hi)), np.ones(count), hwconf=hardware,
-            solver_options=SOLVER_OPTIONS,
-        )  # fmt: skip
-        values = list(np.asarray(fresh))
+        values = _input_values(tensor)
         traced_inputs += values
         if is_bipolar(tensor):
-            bundles[tensor.name] = _bundle([v * 2.0 for v in values], np.full(count, -1))
+            bundles[tensor.name] = _bundle([v * 2.0 for v in values], np.full(len(values), -1))
         else:
-            bundles[tensor.name] = _bundle(values, np.zeros(count, dtype=np.int64))
+            bundles[tensor.name] = _bundle(values, np.zeros(len(values), dtype=np.int64))
     for layer in layers:
         bundles[layer.output.name] = _apply(layer, bundles, options)
-    return _finish(trace, traced_inputs, inputs, outputs, bundles, options)
+    return _finish(traced_inputs, inputs, outputs, bundles, options)
+
+
+def _input_values(tensor: view.IntTensor) -> list[Value]:
+    """Fresh values of the full range that the element's bits can hold, which is what alkaid's passes assume of inputs."""
+    from alkaid.trace import FVArray, HWConfig
+
+    bits, signed = (1, False) if is_bipolar(tensor) else (int(tensor.datatype.bits), bool(tensor.datatype.signed))
+    size = 2**bits
+    lo = np.full(tensor.elements, -size / 2 if signed else 0.0)
+    hardware = HWConfig(_ADDER_SIZE, _CARRY_SIZE, _NO_CUTOFF)
+    array = FVArray.from_lhs(lo, lo + (size - 1), np.ones_like(lo), hwconf=hardware, solver_options=SOLVER_OPTIONS)
+    return list(np.asarray(array))
 
 
 def is_bipolar(tensor: view.IntTensor) -> bool:
@@ -214,6 +230,8 @@ def _vector_times_matrix(
     """The traced part of ``vector @ weights``, in blocks of rows and columns that the solver takes in one piece."""
     from alkaid.trace import FVArray
 
+    if len(weights) >= _MIN_BIPOLAR_ROWS and (np.abs(weights) == 1).all():
+        return _vector_times_bipolar(vector, weights, block_weights)
     live = [i for i, value in enumerate(vector) if value is not None and weights[i].any()]
     columns = weights.shape[1]
     sums: list[list[Value]] = [[] for _ in range(columns)]
@@ -229,6 +247,15 @@ def _vector_times_matrix(
                 if block[:, j].any():
                     sums[first + j].append(value)
     return [tree_sum(terms) if terms else None for terms in sums]
+
+
+def _vector_times_bipolar(vector: Sequence[Value | None], weights: IntArray, block_weights: int) -> list[Value | None]:
+    """``x @ W`` for weights of -1 and +1 as ``2 * (x @ (W > 0)) - sum(x)``: half the terms, and one sum for all columns."""
+    extended = np.column_stack([(weights > 0).astype(np.int64), np.ones(len(weights), dtype=np.int64)])
+    *halves, total = _vector_times_matrix(vector, extended, block_weights)
+    if total is None:
+        return [None] * len(halves)
+    return [-total if half is None else half * 2.0 - total for half in halves]
 
 
 def _thresholds(source: Bundle, layer: view.Thresholds, options: Options) -> Bundle:
@@ -318,13 +345,14 @@ def _label_select(source: Bundle, layer: view.LabelSelect) -> Bundle:
 
 
 def _finish(
-    trace: Any,
     traced_inputs: list[Value],
     inputs: Sequence[view.IntTensor],
     outputs: Sequence[view.IntTensor],
     bundles: dict[str, Bundle],
     options: Options,
 ) -> Network:
+    from alkaid.trace import trace
+
     produced: list[Value] = []
     columns: list[tuple[int, ...]] = []
     constants: list[tuple[int, ...]] = []
