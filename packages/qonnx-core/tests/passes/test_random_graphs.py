@@ -59,18 +59,23 @@ def graphs(draw: st.DrawFn) -> str:
     return HEADER + "{ " + " ".join(lines) + f" y = Identity({chosen}) last = Neg({tensors[-1]}) }}"
 
 
-@settings(max_examples=150, deadline=None)
+def one_by_one(compiled: qonnx_core.CompiledModel, x: np.ndarray) -> list[np.ndarray]:
+    (name,) = compiled.input_names
+    parts = [compiled.run({name: x[index : index + 1]}).values() for index in range(len(x))]
+    return [np.concatenate(list(arrays)) for arrays in zip(*parts, strict=True)]
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(graphs(), st.integers(0, 2**32 - 1))
 def test_cleaning_a_random_graph_keeps_its_values(text: str, seed: int) -> None:
     model = from_proto(onnx.parser.parse_model(text))
     cleaned = qonnx_core.cleanup_model(model)
     x = (np.random.default_rng(seed).integers(-12, 13, size=(3, 4)) / 4).astype(np.float32)
     before, after = qonnx_core.compile_model(model), qonnx_core.compile_model(cleaned)
-    expected = [
-        np.concatenate(parts)
-        for parts in zip(*(before.run({"x": x[i : i + 1]}).values() for i in range(3)), strict=True)
-    ]
-    together = list(after.run({"global_in": x}).values())
-    for found, wanted in zip(together, expected, strict=True):
+    single = one_by_one(after, x)
+    for found, wanted in zip(single, one_by_one(before, x), strict=True):
         np.testing.assert_array_equal(found, wanted)
+    for found, wanted in zip(after.run({"global_in": x}).values(), single, strict=True):
+        # Another batch size is another order of sums in the library: equal only up to rounding where sums are not exact.
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
     assert serialize(qonnx_core.cleanup_model(cleaned)) == serialize(cleaned)
