@@ -70,15 +70,18 @@ def kernel_graph(layers: Sequence[Layer], inputs: Sequence[Port], outputs: Seque
     def root(tensor: str) -> str:
         return alias.get(tensor, tensor)
 
-    moving = [layer for layer in layers if not isinstance(layer, Reshape)]
     for layer in layers:
         if isinstance(layer, Reshape):
             alias[layer.output.name] = root(layer.input.name)
-    read_by: dict[str, list[Layer]] = {}
-    for layer in moving:
-        for tensor in inputs_of(layer):
-            read_by.setdefault(root(tensor.name), []).append(layer)
     leaving = {root(port.name) for port in outputs}
+    moving: list[Layer] = []  # what an output depends on
+    read_by: dict[str, list[Layer]] = {}
+    for layer in reversed(layers):
+        if isinstance(layer, Reshape) or not (layer.output.name in read_by or layer.output.name in leaving):
+            continue
+        moving.insert(0, layer)
+        for tensor in inputs_of(layer):
+            read_by.setdefault(root(tensor.name), []).insert(0, layer)
 
     def sole_reader(tensor: IntTensor) -> Layer | None:
         readers = read_by.get(root(tensor.name), [])

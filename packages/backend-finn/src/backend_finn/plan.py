@@ -121,8 +121,9 @@ def links_of(graph: KernelGraph) -> tuple[Link, ...]:
     """Return the links of a folded graph, with the depths that keep it from stalling.
 
     Kernels hold what they need themselves (a matrix-vector unit two vectors), so that two words between kernels do.
-    Where branches meet, the one that delays its tensor by fewer whole frames holds the difference: a unit gives its
-    first result only after a whole frame, and while a branch waits for it the other one has to take that frame.
+    Where branches meet, the shorter one holds the difference: a unit gives its first result only after a whole frame,
+    and while one branch waits for that the other one has to take the frame. One frame more and the words that pass
+    while the other branch is still in its registers keep the rate.
     """
     links: list[Link] = []
     lanes = {kernel.output.tensor: kernel.out_lanes for kernel in graph.kernels}
@@ -130,13 +131,15 @@ def links_of(graph: KernelGraph) -> tuple[Link, ...]:
     for name, port in zip(graph.input_tensors, graph.inputs, strict=True):
         lanes[name] = input_lanes(graph, name)
         wires[name] = port_wire(port)
-    delays = frame_delays(graph)
+    interval = max((kernel.cycles for kernel in graph.kernels), default=1)
+    delays = delays_of(graph)
     for index, (kernel, sources) in enumerate(zip(graph.kernels, graph.sources, strict=True)):
+        frames = max(delays[source].frames for source in sources)
+        cycles = max(delays[source].cycles for source in sources)
         for operand, source in enumerate(sources):
-            wire = wires[source]
-            behind = max(delays[other] for other in sources) - delays[source]
-            beats = wire.elements // lanes[source]
-            depth = MIN_DEPTH if len(sources) == 1 or not behind else (behind + 1) * beats + MIN_DEPTH
+            wire, own = wires[source], delays[source]
+            held = (frames - own.frames + (frames > own.frames)) + (cycles - own.cycles) / interval
+            depth = math.ceil(held * wire.elements / lanes[source]) + MIN_DEPTH
             links.append(Link(source, index, operand, wire.bits, wire.elements, lanes[source], kernel.in_lanes, depth))
     for number, source in enumerate(graph.output_tensors):
         wire = wires[source]
@@ -150,11 +153,25 @@ def input_lanes(graph: KernelGraph, tensor: str) -> int:
     return graph.kernels[readers[0][0]].in_lanes if readers else 1
 
 
-def frame_delays(graph: KernelGraph) -> dict[str, int]:
-    """Return for each tensor how many kernels on the longest way to it wait for a whole vector."""
-    delays = dict.fromkeys(graph.input_tensors, 0)
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """How long the longest way to a tensor is: whole frames that kernels wait for, and registers in cycles."""
+
+    frames: int
+    cycles: int
+
+
+LINK_CYCLES = 3  # at most, through a fork, a FIFO or a converter
+
+
+def delays_of(graph: KernelGraph) -> dict[str, Delay]:
+    """Return the delay of each tensor."""
+    delays = dict.fromkeys(graph.input_tensors, Delay(0, 0))
     for kernel, sources in zip(graph.kernels, graph.sources, strict=True):
-        delays[kernel.output.tensor] = max(delays[source] for source in sources) + int(kernel.needs_whole_vector)
+        delays[kernel.output.tensor] = Delay(
+            max(delays[source].frames for source in sources) + int(kernel.needs_whole_vector),
+            max(delays[source].cycles for source in sources) + kernel.pipeline_cycles + LINK_CYCLES,
+        )
     return delays
 
 
