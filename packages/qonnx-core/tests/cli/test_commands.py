@@ -71,7 +71,7 @@ def test_info_prints_the_names_that_rules_use(model: Path) -> None:
     code, out, _ = run("info", model, "--json", "--input-type", "UINT2")
     assert code == 0
     nodes = json.loads(out)["nodes"]
-    assert [node["name"] for node in nodes if node["op_type"] == "MatMul"][0] == "MatMul_0"
+    assert next(node["name"] for node in nodes if node["op_type"] == "MatMul") == "MatMul_0"
     assert any(node["grid"].startswith(("INT", "UINT", "BIPOLAR")) for node in nodes)
 
 

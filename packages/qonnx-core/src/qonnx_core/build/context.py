@@ -222,10 +222,8 @@ class Context:
 
     def encode_inputs(self, inputs: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, Integers]:
         """Return the model's inputs as the integers on the wire, in travel order, under the model's names."""
-        from qonnx_core.build.host import encode
-
         ports = {port.tensor: port for part in self.parts for port in self.forms[part.name].inputs}
-        return {name: encode(ports[name], array) for name, array in inputs.items() if name in ports}
+        return {name: ports[name].to_integers(array)[0] for name, array in inputs.items() if name in ports}
 
     @cached_property
     def stage_integers(self) -> dict[str, Integers]:

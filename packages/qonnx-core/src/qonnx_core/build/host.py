@@ -20,26 +20,14 @@ from qonnx_core.build.runner import read_record
 from qonnx_core.errors import InvalidInput
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
-
     from qonnx_core.backend import Runner
     from qonnx_core.build.context import Context
-    from qonnx_core.passes.streamline import Port
 
 Engine = Literal["emulation", "simulation", "integer"]
 Array = npt.NDArray[np.generic]
 Integers = npt.NDArray[np.int64]
 
 PRE, POST = "pre.onnx", "post.onnx"
-
-
-def encode(port: Port, values: Array) -> Integers:
-    """Return a float input as the integers on the wire: on its grid, in travel order, ``(N, *port.shape[1:])``."""
-    integers, _ = port.grid.to_integers(values)
-    frame = port.shape[1:]
-    if integers.shape[1:] != frame and integers.ndim == len(port.shape):
-        integers = np.moveaxis(integers, 1, -1)
-    return np.ascontiguousarray(integers.reshape(len(integers), *frame))
 
 
 def finish(context: Context, integers: Mapping[str, Integers]) -> dict[str, Array]:
@@ -51,22 +39,13 @@ def finish(context: Context, integers: Mapping[str, Integers]) -> dict[str, Arra
         form = context.forms[part.name]
         if not all(port.tensor in integers for port in form.outputs):
             continue
-        post = compile_model(form.post)
         given = {port.name: integers[port.tensor].reshape(-1, *port.shape[1:]) for port in form.outputs}
-        values.update(post.run(_as_declared(form.post, given)))
+        values.update(form.finish(given))
     tail = context.partitioned.tail
     if tail is not None:
         names = [value.name or "" for value in tail.graph.inputs]
         values.update(compile_model(tail).run({name: values[name] for name in names}))
     return {value.name or "": values[value.name or ""] for value in context.model.graph.outputs}
-
-
-def _as_declared(model: ir.Model, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the arrays in the element types that the model's inputs declare."""
-    return {
-        value.name or "": arrays[value.name or ""].astype(value.dtype.numpy() if value.dtype else np.float32)
-        for value in model.graph.inputs
-    }
 
 
 def write_host_models(context: Context, host: Path) -> None:
