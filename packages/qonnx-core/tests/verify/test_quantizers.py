@@ -108,6 +108,12 @@ def test_trunc_of_both_versions_is_the_executors(mode):
         assert (decision.low == decision.high).all()
 
 
+def test_sign_decides_on_both_sides_of_zero():
+    quantizer = make_quantizer(ir.Node("", "Sign", [ir.Value(name="x")], outputs=[ir.Value(name="q")]), [None])
+    low, high = quantizer.outcomes(quantizer.steps(Bounded(np.asarray([0.0, 0.1, 2.0]), np.asarray([0.0, 0.2, 0.1]))))
+    assert (low.tolist(), high.tolist()) == ([0, -1, 1], [0, 1, 1])
+
+
 def test_multi_threshold_counts_per_channel():
     node = quant_node("MultiThreshold", 2, out_dtype="INT2", out_scale=2.0, out_bias=-1.0)
     thresholds = Bounded(np.asarray([[0.0, 1.0], [5.0, 3.0]]))
@@ -130,5 +136,6 @@ def test_a_missing_parameter_is_refused():
 
 def test_only_the_quantizers_of_the_format_are_quantizers():
     assert is_quantizer(quant_node())
+    assert is_quantizer(ir.Node("", "Sign", []))
     assert not is_quantizer(ir.Node("", "Relu", []))
     assert not is_quantizer(ir.Node("my.domain", "Quant", []))

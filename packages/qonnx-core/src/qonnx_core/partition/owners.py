@@ -5,12 +5,16 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 
+import onnx_ir as ir
+
 from qonnx_core.errors import InvalidInput, Unsupported
 from qonnx_core.partition.dataflow import Dataflow
 from qonnx_core.partition.rules import HOST, Match, Rules, near
 from qonnx_core.partition.tensors import TensorGrids
+from qonnx_core.verify.quantizers import is_quantizer
 
 _AFFINE = frozenset({"Add", "BatchNormalization", "Div", "Mul", "Sub"})
+LAYER_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _MOVES = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
@@ -116,13 +120,16 @@ def assign(flow: Dataflow, rules: Rules, tensors: TensorGrids) -> tuple[dict[str
 
     Raises:
         InvalidInput: a rule matches nothing, or has no effect.
-        Unsupported: a node in the middle is ruled to the host, or nothing is left for hardware.
+        Unsupported: a node in the middle is ruled to the host, nothing is left for hardware, or a quantizer or matrix
+            product has no integer form and is not ruled to the host.
     """
     tail = float_tail(flow, tensors)
     for number, rule in enumerate(rules.rules):
         where = f"rule {number + 1}"
         _require_effect(flow, matched(flow, rule.match, where), tail, rule.backend, where, rule.match)
-    owned = {node: HOST if node in tail else owner for node, owner in ruled(flow, rules).items()}
+    wanted = ruled(flow, rules)
+    _require_integer_form(flow, tail, wanted, tensors)
+    owned = {node: HOST if node in tail else owner for node, owner in wanted.items()}
     host = [node for node in flow.nodes if owned[node] == HOST]
     head, after = _split_host(flow, host)
     hardware = {node: backend for node, backend in owned.items() if backend != HOST}
@@ -132,6 +139,25 @@ def assign(flow: Dataflow, rules: Rules, tensors: TensorGrids) -> tuple[dict[str
             "backend. Give the nodes before the last quantizer to a backend."
         )
     return hardware, head, after
+
+
+def _require_integer_form(flow: Dataflow, tail: set[str], wanted: dict[str, str], tensors: TensorGrids) -> None:
+    """Refuse to leave hardware's work to the host because something before it has no integer form."""
+    work = [node for node in flow.nodes if node in tail and wanted[node] != HOST and _is_work(flow.by_name[node])]
+    if not work:
+        return
+    outputs = [tensor for node in flow.nodes for tensor in flow.writes(node)]
+    reasons = [tensors.causes[tensor] for tensor in outputs if tensor in tensors.causes]
+    raise Unsupported(
+        f"partition: {', '.join(work[:4])}{' and more' if len(work) > 4 else ''} would be left to the host, because it "
+        "or something before it has no integer form; expected quantizers and matrix products in hardware. Change what "
+        "is named below, or give these nodes and all behind them to the host by a rule",
+        list(dict.fromkeys(reasons)) or [f"{work[0]}: {tensors.of(flow.writes(work[0])[0])}"],
+    )
+
+
+def _is_work(node: ir.Node) -> bool:
+    return is_quantizer(node) or node.op_type in LAYER_OPS
 
 
 def _require_effect(

@@ -14,13 +14,11 @@ from qonnx_core.ir.grid import Grid
 from qonnx_core.partition.cut import Group, group, require_cut
 from qonnx_core.partition.dataflow import Dataflow
 from qonnx_core.partition.extract import extract_model
-from qonnx_core.partition.owners import assign, ruled
+from qonnx_core.partition.owners import LAYER_OPS, assign, ruled
 from qonnx_core.partition.rules import HOST, Rules, near
 from qonnx_core.partition.tensors import TensorGrids, tensor_grids
 
 Array = NDArray[np.generic]
-
-LAYER_OPS = frozenset({"Conv", "Gemm", "MatMul"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +207,8 @@ def _ports(flow: Dataflow, nodes: Iterable[str]) -> tuple[list[str], list[str]]:
     inside = list(nodes)
     members = set(inside)
     made = [tensor for node in inside for tensor in flow.writes(node)]
-    inputs = [tensor for node in inside for tensor in flow.reads(node) if tensor not in set(made)]
+    own = set(made)
+    inputs = [tensor for node in inside for tensor in flow.reads(node) if tensor not in own]
     outputs = [
         tensor
         for tensor in made

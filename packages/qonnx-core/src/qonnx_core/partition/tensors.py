@@ -22,11 +22,13 @@ class TensorGrids:
     """The grid of each tensor that depends on an input, or why it has none, and the tensors that are integers.
 
     ``made`` holds the tensors for which hardware makes an integer tensor: results of quantizers, products and sums of
-    two tensors, and the inputs. The others are elementwise functions of these, which no stream carries.
+    two tensors, and the inputs. The others are elementwise functions of these, which no stream carries. ``causes``
+    says, by tensor, what has no integer form for a reason of its own, and not because of something before it.
     """
 
     grids: Mapping[str, Grid | str]
     made: frozenset[str]
+    causes: Mapping[str, str]
 
     def of(self, tensor: str) -> Grid | str:
         """Return the grid of a tensor, or the reason why it has none."""
@@ -59,6 +61,7 @@ def tensor_grids(model: ir.Model, input_grids: Mapping[str, Grid], without: Coll
             floats.update(value.name for value in node.outputs if value.name)
     grids: dict[str, Grid | str] = dict.fromkeys(floats, "it depends on an input without a grid")
     made: set[str] = set()
+    causes: dict[str, str] = {}
     for name, knowledge in known.items():
         if name in floats:
             continue
@@ -68,4 +71,6 @@ def tensor_grids(model: ir.Model, input_grids: Mapping[str, Grid], without: Coll
                 made.add(name)
         elif isinstance(knowledge, Failed):
             grids[name] = knowledge.reason
-    return TensorGrids(grids, frozenset(made))
+            if knowledge.own:
+                causes[name] = knowledge.reason
+    return TensorGrids(grids, frozenset(made), causes)

@@ -187,6 +187,7 @@ class Runner:
         unexplained = np.zeros(len(differing), dtype=bool)
         for name, array in wanted.items():
             unexplained |= ~within(bounds, name, array[differing], found[name][differing])
+        ambiguous = [(decision, decision.ambiguous()) for decision in bounds.decisions]
         for position, sample in enumerate(differing):
             difference = next(
                 first_difference(name, int(sample), array[sample], found[name][sample])
@@ -196,7 +197,7 @@ class Runner:
             if not unexplained[position]:
                 out.add("rounding", difference)
                 continue
-            case = _first_ambiguous(bounds.decisions, position, int(sample))
+            case = _first_ambiguous(ambiguous, position, int(sample))
             out.add("mismatch" if case is None else "boundary", difference, case)
 
 
@@ -215,10 +216,9 @@ def _distance(values: Array, exact: Float64) -> Float64:
     return np.asarray(np.abs(values.astype(np.float64) - exact))
 
 
-def _first_ambiguous(decisions: Sequence[Decision], position: int, sample: int) -> BoundaryCase | None:
+def _first_ambiguous(decisions: Sequence[tuple[Decision, Mask]], position: int, sample: int) -> BoundaryCase | None:
     """The first decision that a correct float32 computation could have taken differently for one sample."""
-    for decision in decisions:
-        ambiguous = decision.ambiguous()
+    for decision, ambiguous in decisions:
         if ambiguous.ndim and position < len(ambiguous) and ambiguous[position].any():
             element = first_true(ambiguous[position])
             return boundary_case(decision, position, sample, element)

@@ -20,6 +20,8 @@ _DOMAINS = frozenset({"qonnx.custom_op.general", "onnx.brevitas", "finn", "finn.
 
 def is_quantizer(node: ir.Node) -> bool:
     """True for a node whose output lies on a grid whatever its input is."""
+    if node.op_type == "Sign":
+        return node.domain in ("", "ai.onnx")
     return node.op_type in QUANTIZER_OPS and node.domain in _DOMAINS
 
 
@@ -82,6 +84,8 @@ class Quantizer:
 def make_quantizer(node: ir.Node, operands: Sequence[Bounded | None]) -> Quantizer:
     """The quantizer of a node; ``operands`` are its inputs, of which all but the first have to be constants."""
     builders = {"Quant": _int_quant, "IntQuant": _int_quant, "BipolarQuant": _bipolar_quant, "Trunc": _trunc}
+    if node.op_type == "Sign":
+        return _sign(node)
     if node.op_type == "MultiThreshold":
         return _multi_threshold(node, operands)
     return builders[node.op_type](node, operands)
@@ -203,6 +207,18 @@ def _bipolar_quant(node: ir.Node, operands: Sequence[Bounded | None]) -> Quantiz
         outcome=lambda position: np.where(position >= 0, 1.0, -1.0),
         value=lambda level: _dequantized(level, scale, np.zeros(())),
         level=lambda value: np.sign(value / scale),
+        boundaries=lambda position: np.zeros_like(position),
+    )
+
+
+def _sign(node: ir.Node) -> Quantizer:
+    return Quantizer(
+        tensor=_output(node),
+        op_type=node.op_type,
+        steps=lambda x: Steps(x.real, x.errors),
+        outcome=lambda position: np.sign(position),
+        value=lambda level: Bounded(level),
+        level=lambda value: np.sign(value),
         boundaries=lambda position: np.zeros_like(position),
     )
 
