@@ -16,7 +16,34 @@ from qonnx_core.errors import InvalidInput
 
 FOLDS = ("PE", "SIMD")
 IGNORED_ATTRIBUTES = frozenset(
-    ["parallel_window", "ram_style", "ram_style_thresholds", "resType", "mem_mode", "runtime_writeable_weights", "depth", "impl_style", "inFIFODepths", "outFIFODepths", "depth_trigger_uram", "depth_trigger_bram", "pumpedMemory", "pumpedCompute", "slr", "partition_id", "device_id", "mem_port", "preferred_impl_style", "exec_mode", "backend", "uniform_thres", "deep_pipeline", "noActivation", "binaryXnorMode", "dynamic_input"]
+    {
+        "parallel_window",
+        "ram_style",
+        "ram_style_thresholds",
+        "resType",
+        "mem_mode",
+        "runtime_writeable_weights",
+        "depth",
+        "impl_style",
+        "inFIFODepths",
+        "outFIFODepths",
+        "depth_trigger_uram",
+        "depth_trigger_bram",
+        "pumpedMemory",
+        "pumpedCompute",
+        "slr",
+        "partition_id",
+        "device_id",
+        "mem_port",
+        "preferred_impl_style",
+        "exec_mode",
+        "backend",
+        "uniform_thres",
+        "deep_pipeline",
+        "noActivation",
+        "binaryXnorMode",
+        "dynamic_input",
+    }
 )
 """Attributes of FINN's nodes that our kernels decide otherwise; accepted and noted."""
 
