@@ -69,6 +69,19 @@ def test_a_vcd_is_written_on_request(verilator: None, make_stage: MakeStage, tmp
         Simulator.build(component, tmp_path / "work").run(frames(1), vcd=tmp_path / "no.vcd")
 
 
+def test_a_missing_reset_shows_from_a_random_state(verilator: None, make_stage: MakeStage, tmp_path: Path) -> None:
+    extra = "  logic [3:0] twist; always_ff @(posedge ap_clk) if (&s_axis_0_tdata && beat == 99) twist <= 0;"
+    simulator = build(make_stage, tmp_path, extra=extra, data="data ^ {twist, twist}")
+    inputs = frames(2)
+    wrong = 0
+    for seed in range(8):
+        plain = simulator.run(inputs, seed=seed)
+        assert (plain.outputs["m_axis_0"] == inputs["s_axis_0"]).all()
+        shaken = simulator.run(inputs, seed=seed, random_state=True)
+        wrong += int((shaken.outputs["m_axis_0"] != inputs["s_axis_0"]).any())
+    assert wrong >= 4
+
+
 @pytest.mark.parametrize(
     ("replaced", "message"),
     [

@@ -47,7 +47,7 @@ _VERILATOR_OPTIONS = [
     "--x-assign",
     "fast",
     "--x-initial",
-    "fast",
+    "unique",
     "--noassert",
     "--output-split",
     "20000",
@@ -279,7 +279,7 @@ class Simulator:
 
         ``inputs`` is ``{stream prefix: (frames, *shape)}``. ``source_gap`` and ``sink_gap`` are the shares of
         cycles, 0 to 0.99, in which sources have nothing and sinks are not ready; both follow from ``seed``.
-        ``random_state`` starts memories at random values instead of 0. Ctrl-C works between stretches of about 0.2 s.
+        ``random_state`` starts registers and memories at random values, not 0. Ctrl-C works between stretches of about 0.2 s.
 
         Raises:
             InvalidInput: for wrong names, shapes or values of inputs or options.
