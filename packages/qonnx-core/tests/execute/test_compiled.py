@@ -158,3 +158,34 @@ def test_the_graph_output_can_be_a_constant() -> None:
     found = qonnx_core.compile_model(build(body)).run({"x": np.ones((3, 2), np.float32)})
     assert found["y"].shape == (3, 2)
     assert found["c"].tolist() == [-1, -2, -3]
+
+
+def test_inputs_and_constants_can_be_asked_for_too() -> None:
+    body = "g (float[1, 4] x) => (float[1, 4] y) <float[4] k = {1, 2, 3, 4}> { y = Mul(x, k) }"
+    found = qonnx_core.compile_model(build(body)).run({"x": X}, intermediates=["x", "k", "y"])
+    np.testing.assert_array_equal(found["x"] * found["k"], found["y"])
+
+
+def test_an_empty_batch_gives_empty_outputs() -> None:
+    assert qonnx_core.compile_model(build(LINEAR)).run({"x": X[:0]})["y"].shape == (0, 2)
+
+
+def test_a_model_without_inputs_runs() -> None:
+    body = "g () => (float[2] y) <float[2] k = {1, 2}> { y = Neg(k) }"
+    assert qonnx_core.compile_model(build(body)).run({})["y"].tolist() == [-1, -2]
+
+
+def test_a_large_model_runs_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qonnx_core.execute import session
+
+    expected = qonnx_core.compile_model(build(LINEAR)).run({"x": X})["y"]
+    monkeypatch.setattr(session, "_IN_MEMORY_BYTES", 0)
+    np.testing.assert_array_equal(qonnx_core.compile_model(build(LINEAR)).run({"x": X})["y"], expected)
+
+
+def test_more_threads_give_the_same_bits() -> None:
+    weights = ", ".join(str(number / 7) for number in range(-128, 128))
+    body = f"g (float[N, 16] x) => (float[N, 16] y) <float[16, 16] w = {{{weights}}}> {{ y = MatMul(x, w) }}"
+    x = np.random.default_rng(3).normal(size=(200, 16)).astype(np.float32)
+    one, two = (qonnx_core.compile_model(build(body), threads=count).run({"x": x})["y"] for count in (1, 2))
+    np.testing.assert_array_equal(one, two)

@@ -76,6 +76,6 @@ def test_cleaning_a_random_graph_keeps_its_values(text: str, seed: int) -> None:
     for found, wanted in zip(single, one_by_one(before, x), strict=True):
         np.testing.assert_array_equal(found, wanted)
     for found, wanted in zip(after.run({"global_in": x}).values(), single, strict=True):
-        # Another batch size is another order of sums in the library: equal only up to rounding where sums are not exact.
+        # Another batch size is another order of sums: equal only up to rounding where sums are not exact.
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
     assert serialize(qonnx_core.cleanup_model(cleaned)) == serialize(cleaned)

@@ -47,7 +47,7 @@ def check_op(example: OpExample) -> None:
         AssertionError: with what differs.
     """
     op, inputs = example.op, [np.asarray(x) for x in example.inputs]
-    constant, running = _model(op, inputs, constants=True), _model(op, inputs, constants=False)
+    constant, running = example_model(op, inputs, constants=True), example_model(op, inputs, constants=False)
     _check_lookup(op, constant)
     feeds = dict(zip(op.inputs, inputs, strict=True))
     specialized = compile_model(constant).run({op.inputs[0]: inputs[0]})[op.output]
@@ -82,7 +82,8 @@ def _quiet() -> onnxruntime.SessionOptions:
     return options
 
 
-def _model(op: QonnxOp, inputs: Sequence[Array], *, constants: bool) -> ir.Model:
+def example_model(op: QonnxOp, inputs: Sequence[Array], *, constants: bool) -> ir.Model:
+    """Return a model of this one node; its parameters are initializers (``constants``) or further inputs."""
     values = [
         ir.val(name, dtype=ir.DataType.from_numpy(x.dtype), shape=ir.Shape(x.shape))
         for name, x in zip(op.inputs, inputs, strict=True)
