@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from backend_hls4ml.options import Options
 from backend_hls4ml.pipeline import Element, Pipeline, licence_notice, verilog
 from qonnx_core.eda.streams import Component, StreamDescriptor, make_manifest, stream_descriptor
-from qonnx_core.eda.sv import rtl_source
+from qonnx_core.eda.sv import rtl_sources
 from qonnx_core.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def sink_depth(stages: int, interval: int) -> int:
 
     A credit is out for ``stages + 3`` cycles: through the pipeline, through the memory, back to the counter.
     """
-    return max(2, -(-(stages + 3) // interval) + (interval > 1))
+    return max(3, -(-(stages + 3) // interval) + (interval > 1))
 
 
 def latency_cycles(pipeline: Pipeline, inputs: Sequence[StreamDescriptor], outputs: Sequence[StreamDescriptor]) -> int:
@@ -95,7 +95,7 @@ def write_component(
     for name, text in {**texts, **licence_notice()}.items():
         (out / name).write_text(text, encoding="utf-8")
     sources = []
-    for path in (rtl_source("stream_fifo"), *(rtl_source(name, "backend_hls4ml") for name in LIBRARY)):
+    for path in (*rtl_sources("stream_fifo"), *rtl_sources(*LIBRARY, package="backend_hls4ml")):
         shutil.copyfile(path, out / path.name)
         sources.append(path.name)
     manifest = make_manifest(top=top, sources=[*sources, *texts], clock_ns=clock_ns, streams=[*inputs, *outputs])

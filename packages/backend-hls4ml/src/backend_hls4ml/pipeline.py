@@ -124,7 +124,8 @@ def verilog(pipeline: Pipeline, name: str, prefix: str) -> str:
     used = [text for text in library if any(re.search(rf"\b{m}\b", body) for m in _MODULE.findall(text))]
     body = "\n".join([body, *used])
     names = {module: f"{prefix}_{module}" for module in _MODULE.findall(body) if module != name}
-    pattern = re.compile(rf"(?<![.\w'])({'|'.join(sorted(map(re.escape, names), key=len, reverse=True))})(?=\s+(?:#\s*)?[\w(])")
+    longest_first = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
+    pattern = re.compile(rf"(?<![.\w'])({longest_first})(?=\s*\(|\s+\w|\s*#)")
     renamed = pattern.sub(lambda match: names[match[1]], body) if names else body
     return f"{_header(name)}\n{_NOISE.sub('', renamed)}"
 

@@ -3,10 +3,10 @@
 /// while credit_o. The place is free again when the frame leaves the memory, so nothing is ever lost.
 /// Latency: Latency + 2 cycles from start_i to the first beat, one more where Beats > 1. Rate: one beat per cycle; a frame
 /// per cycle needs Depth >= Latency + 3. Back-pressure: holds valid_o and data_o until ready_i; credit_o comes from a register.
-/// Reset forgets all frames.
+/// Reset forgets all frames. Needs stream_fifo.sv.
 module frame_sink #(
   parameter int unsigned Latency   = 1,  // cycles from start_i to the frame on frame_i, at least 1
-  parameter int unsigned Depth     = 4,  // frames under way or waiting, at least 2
+  parameter int unsigned Depth     = 4,  // frames under way or waiting, at least 3
   parameter int unsigned BeatWidth = 8,  // bits of a beat that carry elements
   parameter int unsigned Beats     = 1   // beats of a frame, at least 1
 ) (
@@ -20,8 +20,8 @@ module frame_sink #(
   output logic [BeatWidth-1:0]       data_o,
   output logic                       last_o
 );
-  if (Latency < 1 || Depth < 2 || Beats < 1 || BeatWidth < 1) begin : gen_check
-    $error("frame_sink: Latency, Beats and BeatWidth have to be at least 1, Depth at least 2");
+  if (Latency < 1 || Depth < 3 || Beats < 1 || BeatWidth < 1) begin : gen_check
+    $error("frame_sink: Latency, Beats and BeatWidth have to be at least 1, Depth at least 3");
   end
 
   localparam int unsigned CreditWidth = $clog2(Depth + 1);
