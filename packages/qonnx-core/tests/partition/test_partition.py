@@ -324,8 +324,8 @@ def test_a_part_that_is_not_convex_is_refused_with_the_path():
     with pytest.raises(
         Unsupported,
         match=r"the finn part with Quant_0 is not convex: a path leaves it at Quant_0, goes through MatMul_0 "
-        r"\(hls4ml\), Relu_0 \(hls4ml\), Quant_1 \(hls4ml\) and comes back at Add_0; .* Give MatMul_0, Relu_0, Quant_1 to finn too, "
-        r"or give Add_0 and what comes after it to another backend",
+        r"\(hls4ml\), Relu_0 \(hls4ml\), Quant_1 \(hls4ml\) and comes back at Add_0; .* Give MatMul_0, Relu_0, "
+        r"Quant_1 to finn too, or give Add_0 and what comes after it to another backend",
     ):
         cut(residual(), text)
 

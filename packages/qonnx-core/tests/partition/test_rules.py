@@ -50,7 +50,7 @@ def test_rules_for_one_backend_and_for_a_split():
         ),
         (
             "default: a\nrules: [{match: {optype: MatMul}, backend: b}]",
-            r"rules.1.match.optype: unknown key 'optype'; expected name or op_type or from or to. Did you mean op_type\?",
+            r"rules.1.match.optype: unknown key 'optype'; expected name or op_type or from or to. Did you",
         ),
         (
             "default: a\nrules: [{match: {}, backend: b}]",

@@ -68,7 +68,7 @@ def group(flow: Dataflow, owners: Mapping[str, str]) -> list[Group]:
 
 
 def _order(flow: Dataflow, parts: Mapping[str, list[str]]) -> list[str] | None:
-    """The parts in topological order, the one with the earliest node first; None where they form a cycle."""
+    """Return the parts in topological order, the one with the earliest node first; None where they form a cycle."""
     owner = {node: name for name, nodes in parts.items() for node in nodes}
     needs: dict[str, set[str]] = {name: set() for name in parts}
     for name, nodes in parts.items():
@@ -107,7 +107,7 @@ def _require_convex(flow: Dataflow, owners: Mapping[str, str], nodes: Iterable[s
 
 
 def _path_back(flow: Dataflow, first: str, inside: set[str]) -> list[str] | None:
-    """The shortest path from an outside node back into the group, the entering node last."""
+    """Return the shortest path from an outside node back into the group, the entering node last."""
     came_from: dict[str, str | None] = {first: None}
     waiting = [first]
     while waiting:
@@ -158,7 +158,7 @@ def require_cut(
 
 
 def _nearest(flow: Dataflow, tensor: str, legal: Callable[[str], bool], *, upstream: bool) -> list[str]:
-    """The nearest legal tensors in one direction, at most three: the first one met on each path."""
+    """Return the nearest legal tensors in one direction, at most three: the first one met on each path."""
     found: list[str] = []
     seen = {tensor}
     waiting = [tensor]

@@ -177,7 +177,7 @@ def _require_effect(
 
 
 def _split_host(flow: Dataflow, host: list[str]) -> tuple[list[str], list[str]]:
-    """The host's nodes that come before all hardware, and those that come after all of it."""
+    """Return the host's nodes that come before all hardware, and those that come after all of it."""
     nodes = set(host)
     after: set[str] = set()
     for node in reversed(host):

@@ -203,7 +203,7 @@ def _host_model(flow: Dataflow, nodes: list[str], name: str) -> ir.Model | None:
 
 
 def _ports(flow: Dataflow, nodes: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The tensors that enter and leave a set of nodes: inputs in order of first use, outputs in order of production."""
+    """Return the tensors that enter and leave a set of nodes, in order of first use and of production."""
     inside = list(nodes)
     members = set(inside)
     made = [tensor for node in inside for tensor in flow.writes(node)]

@@ -73,14 +73,14 @@ class Bounded:
 
 
 def is_float32(values: Float64) -> Mask:
-    """True where a float64 value is exactly a (normal, finite or zero) float32 number."""
+    """Return where a float64 value is exactly a (normal, finite or zero) float32 number."""
     with np.errstate(over="ignore"):
         same = values.astype(np.float32).astype(np.float64) == values
     return np.asarray(same & (np.isfinite(values)) & ((values == 0) | (np.abs(values) >= TINY)))
 
 
 def with_errors(value: Float64, error: Float64, terms: SumTerms | None = None) -> Bounded:
-    """A `Bounded` that drops an error of zero; an error that is no number becomes infinite."""
+    """Return a `Bounded` that drops an error of zero; an error that is no number becomes infinite."""
     if not error.any():
         return Bounded(value, None, terms)
     error = np.where(np.isnan(error), np.inf, error)
@@ -88,7 +88,7 @@ def with_errors(value: Float64, error: Float64, terms: SumTerms | None = None) -
 
 
 def rounded(value: Float64, propagated: Float64 | float, exact: Mask | bool, roundoffs: float = 1.0) -> Bounded:
-    """The result of one operation with the given error from its operands and ``roundoffs`` units of its own.
+    """Return the result of one operation with the given error from its operands and ``roundoffs`` units of its own.
 
     ``exact`` marks elements for which ``value`` is known to be the real result; where it also is a float32 number
     and nothing came in with the operands, the error is zero.
@@ -105,7 +105,7 @@ def gamma(count: int) -> float:
 
 
 def unit_of(values: Float64, axis: int | tuple[int, ...] | None, *, keepdims: bool = True) -> Float64:
-    """The largest power of two that divides all of ``values`` along ``axis``; infinity where they are all zero."""
+    """Return the largest power of two that divides all of ``values`` along ``axis``; infinity if all are zero."""
     mantissa, exponent = np.frexp(values)
     digits = np.ldexp(mantissa, 53).astype(np.int64)
     lowest = (digits & -digits).astype(np.float64)

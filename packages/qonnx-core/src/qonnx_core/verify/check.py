@@ -39,7 +39,7 @@ class FirstDifference:
     detail: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return {
             "tensor": self.tensor,
             "sample": self.sample,
@@ -72,7 +72,7 @@ class BoundaryCase:
     boundary: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return {
             "tensor": self.tensor,
             "sample": self.sample,
@@ -120,7 +120,7 @@ class Check:
         return self.mismatch == 0
 
     def require(self) -> Check:
-        """This check itself; raises `Mismatch` with the first differing tensor where a sample is a mismatch."""
+        """Return this check itself; raises `Mismatch` with the first differing tensor where a sample is a mismatch."""
         if not self.passed:
             raise Mismatch(
                 f"{self.left} = {self.right}: {self.mismatch} of {self.samples} samples differ; expected none. "
@@ -129,7 +129,7 @@ class Check:
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """The check as plain JSON values; `left`, `right` and the counts under the names of report.json."""
+        """Return the check as plain JSON values; `left`, `right` and the counts under the names of report.json."""
         result: dict[str, Any] = {
             "left": self.left,
             "right": self.right,
@@ -171,7 +171,7 @@ class Check:
 
 
 def worst_difference(differences: Iterable[FirstDifference | None]) -> FirstDifference | None:
-    """The first mismatch among them, else the first boundary, else the first rounding, else None."""
+    """Return the first mismatch among them, else the first boundary, else the first rounding, else None."""
     severity = {"mismatch": 0, "boundary": 1, "rounding": 2}
     found = [difference for difference in differences if difference is not None]
     return min(found, key=lambda difference: (severity[difference.kind], difference.sample), default=None)

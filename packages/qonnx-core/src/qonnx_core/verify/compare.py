@@ -145,7 +145,7 @@ class Outcomes:
         self.notes = tuple(dict.fromkeys([*self.notes, *(f"no float error bound: {reason}" for reason in reasons)]))
 
     def check(self) -> Check:
-        """The counts as a `Check`."""
+        """Return the counts as a `Check`."""
         equal = self.samples - self.rounding - self.boundary - self.mismatch
         return Check(
             self.left, self.right, self.samples, equal, self.rounding, self.boundary, self.mismatch,
@@ -217,7 +217,7 @@ def _distance(values: Array, exact: Float64) -> Float64:
 
 
 def _first_ambiguous(decisions: Sequence[tuple[Decision, Mask]], position: int, sample: int) -> BoundaryCase | None:
-    """The first decision that a correct float32 computation could have taken differently for one sample."""
+    """Return the first decision that a correct float32 computation could have taken differently for one sample."""
     for decision, ambiguous in decisions:
         if ambiguous.ndim and position < len(ambiguous) and ambiguous[position].any():
             element = first_true(ambiguous[position])
@@ -226,7 +226,7 @@ def _first_ambiguous(decisions: Sequence[tuple[Decision, Mask]], position: int, 
 
 
 def boundary_case(decision: Decision, position: int, sample: int, element: tuple[int, ...]) -> BoundaryCase:
-    """What there is to say about one ambiguous decision."""
+    """Return what there is to say about one ambiguous decision."""
     index = (position, *element)
     inside = decision.position.shape == decision.ambiguous().shape
     return BoundaryCase(
@@ -256,14 +256,14 @@ def differs(wanted: Array, found: Array) -> Mask:
 
 
 def first_difference(name: str, sample: int, wanted: Array, found: Array, detail: str = "") -> FirstDifference:
-    """The first differing element of one sample of one tensor."""
+    """Return the first differing element of one sample of one tensor."""
     wanted, found = np.asarray(wanted), np.asarray(found)
     element = first_true(~equal_elements(wanted, found))
     return FirstDifference(name, sample, element, _number(wanted[element]), _number(found[element]), detail=detail)
 
 
 def first_true(mask: Mask) -> tuple[int, ...]:
-    """The index of the first true element."""
+    """Return the index of the first true element."""
     return tuple(int(axis) for axis in np.unravel_index(int(np.argmax(mask)), mask.shape))
 
 

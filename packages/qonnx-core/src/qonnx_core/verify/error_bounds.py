@@ -38,20 +38,20 @@ class QuantizerDecision:
     high: Float64
 
     def ambiguous(self) -> Mask:
-        """True where two correct float32 computations can give different levels."""
+        """Return where two correct float32 computations can give different levels."""
         return np.asarray((self.low != self.high) & np.isfinite(self.error))
 
     def explains(self, levels: Float64) -> Mask:
-        """True where a correct float32 computation can give this level."""
+        """Return where a correct float32 computation can give this level."""
         inside = (self.low <= levels) & (levels <= self.high)
         return np.asarray(inside & np.isfinite(self.error))
 
     def levels(self, values: Array) -> Float64:
-        """The levels of output values of the quantizer."""
+        """Return the levels of output values of the quantizer."""
         return self.quantizer.level(np.asarray(values, dtype=np.float64))
 
     def boundary(self, index: tuple[int, ...]) -> float | None:
-        """The rounding boundary nearest to the value before the quantizer, in steps, where there is a plain list."""
+        """Return the rounding boundary nearest to the value before the quantizer, in steps, if they can be listed."""
         if self.quantizer.boundaries is None:
             return None
         return float(np.broadcast_to(self.quantizer.boundaries(self.position), self.position.shape)[index])
@@ -82,11 +82,11 @@ class SelectorDecision:
         return np.moveaxis(result, -1, self.axis) if self.keep_axis else result[..., 0]
 
     def ambiguous(self) -> Mask:
-        """True where two correct float32 computations can give different indices."""
+        """Return where two correct float32 computations can give different indices."""
         return np.asarray(self._restore(self._taken().sum(axis=-2) > 1), dtype=bool)
 
     def explains(self, levels: Float64) -> Mask:
-        """True where a correct float32 computation can give this index."""
+        """Return where a correct float32 computation can give this index."""
         wanted = levels.astype(np.int64)
         wanted = np.moveaxis(wanted, self.axis, -1) if self.keep_axis else wanted[..., None]
         inside = (wanted >= 0) & (wanted < self.position.shape[-1])
@@ -95,7 +95,7 @@ class SelectorDecision:
         return np.asarray(self._restore(possible & inside), dtype=bool)
 
     def levels(self, values: Array) -> Float64:
-        """The indices as float64."""
+        """Return the indices as float64."""
         return np.asarray(values, dtype=np.float64)
 
     def boundary(self, index: tuple[int, ...]) -> float | None:
@@ -119,7 +119,7 @@ class ErrorBounds:
     unbounded: dict[str, str] = field(default_factory=dict)
 
     def decision(self, tensor: str) -> Decision | None:
-        """The decision that gives a tensor, or None where no quantizer or selection does."""
+        """Return the decision that gives a tensor, or None where no quantizer or selection does."""
         return next((decision for decision in self.decisions if decision.tensor == tensor), None)
 
 
@@ -226,7 +226,7 @@ class ErrorAnalysis:
 
 
 def _quantize(node: ir.Node, operands: list[Bounded | None], found: Array | None, result: ErrorBounds) -> Bounded:
-    """The exact value of what a quantizer gave; the decision is noted where the quantizer's input is no constant."""
+    """Return the exact value of what a quantizer gave; a decision is noted too."""
     quantizer = make_quantizer(node, operands)
     before = operands[0]
     if before is None:
@@ -248,7 +248,7 @@ def _quantize(node: ir.Node, operands: list[Bounded | None], found: Array | None
 
 
 def _select(node: ir.Node, operands: list[Bounded | None], result: ErrorBounds) -> list[Bounded]:
-    """The outputs of ArgMax, ArgMin or TopK: indices (ties to the lowest) and, for TopK, the selected values."""
+    """Return the outputs of ArgMax, ArgMin or TopK: indices (ties to the lowest) and, for TopK, the selected values."""
     x = operands[0]
     if x is None or node.attributes.get_int("select_last_index", 0) == 1:
         raise NoBound("ties that go to the last index")

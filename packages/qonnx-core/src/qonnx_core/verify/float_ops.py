@@ -71,7 +71,7 @@ def _add(a: Bounded, b: Bounded, sign: float) -> Bounded:
 
 
 def _one_more_term(result: Bounded, terms: SumTerms, addend: Bounded) -> Bounded:
-    """The bound of ``sum + addend`` where a computation may start the sum with the addend (a fused bias)."""
+    """Return the bound of ``sum + addend`` where a computation may start the sum with the addend (a fused bias)."""
     count = terms.count + 1
     magnitude = terms.magnitude + np.abs(addend.real)
     propagated = terms.propagated + addend.errors
@@ -90,7 +90,7 @@ def _sum_error(terms: SumTerms) -> Float64:
 
 
 def matmul(a: Bounded, b: Bounded) -> Bounded:
-    """``a @ b`` with the bound for sums in any order; zero where the sums are provably exact."""
+    """Return ``a @ b`` with the bound for sums in any order; zero where the sums are provably exact."""
     x, w = a.real, b.real
     if x.ndim < 1 or w.ndim < 1:
         raise NoBound("a scalar operand")

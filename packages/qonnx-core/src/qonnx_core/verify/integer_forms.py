@@ -211,7 +211,7 @@ class _Comparison:
 
 
 def _with_the_outputs_of(form: IntegerForm, model: ir.Model) -> ir.Model:
-    """The model itself, or with the selection of the largest logit that the form was asked to end with.
+    """Return the model itself, or with the selection of the largest logit that the form was asked to end with.
 
     Raises:
         InvalidInput: the form was made from another model.
@@ -231,7 +231,7 @@ def _with_the_outputs_of(form: IntegerForm, model: ir.Model) -> ir.Model:
 
 
 def _on_grid(port: Port, integers: NDArray[np.int64], inputs: Mapping[str, Array]) -> Array:
-    """The float32 numbers of an input's integers, in the shape of the QONNX tensor."""
+    """Return the float32 numbers of an input's integers, in the shape of the QONNX tensor."""
     values = port.grid.to_values(integers)
     shape = np.shape(inputs[port.tensor])
     if port.perm is None:
@@ -283,7 +283,7 @@ def _explained(
 
 
 def _model_index(decision: Decision, port: Port, element: tuple[int, ...]) -> tuple[int, ...]:
-    """The index within one sample of the QONNX tensor of an element in travel order."""
+    """Return the index within one sample of the QONNX tensor of an element in travel order."""
     if isinstance(decision, SelectorDecision):
         return element
     shape = decision.position.shape[1:]

@@ -19,7 +19,7 @@ _DOMAINS = frozenset({"qonnx.custom_op.general", "onnx.brevitas", "finn", "finn.
 
 
 def is_quantizer(node: ir.Node) -> bool:
-    """True for a node whose output lies on a grid whatever its input is."""
+    """Return whether a node's output lies on a grid whatever its input is."""
     if node.op_type == "Sign":
         return node.domain in ("", "ai.onnx")
     return node.op_type in QUANTIZER_OPS and node.domain in _DOMAINS
@@ -74,7 +74,7 @@ class Quantizer:
     boundaries: Callable[[Float64], Float64] | None = None
 
     def outcomes(self, steps: Steps) -> tuple[Float64, Float64]:
-        """The lowest and the highest level that a computation within the error can give."""
+        """Return the lowest and the highest level that a computation within the error can give."""
         reach = np.where(np.isfinite(steps.error), steps.error * SLACK, 0.0)
         low = self.outcome(steps.position - reach)
         high = self.outcome(steps.position + reach)
@@ -82,7 +82,7 @@ class Quantizer:
 
 
 def make_quantizer(node: ir.Node, operands: Sequence[Bounded | None]) -> Quantizer:
-    """The quantizer of a node; ``operands`` are its inputs, of which all but the first have to be constants."""
+    """Return the quantizer of a node; ``operands`` are its inputs, of which all but the first have to be constants."""
     builders = {"Quant": _int_quant, "IntQuant": _int_quant, "BipolarQuant": _bipolar_quant, "Trunc": _trunc}
     if node.op_type == "Sign":
         return _sign(node)
@@ -151,7 +151,7 @@ def _whole_steps(low: Float64, high: Float64) -> Callable[[Float64], Float64]:
 
 
 def _boundaries_of(mode: str, low: Float64, high: Float64) -> Callable[[Float64], Float64]:
-    """A function from a position to the nearest position at which the outcome changes."""
+    """Return a function from a position to the nearest position at which the outcome changes."""
     if mode in ("ROUND", "HALF_EVEN", "HALF_UP", "HALF_DOWN"):
         return _half_steps(low, high)
     if mode == "FLOOR":
