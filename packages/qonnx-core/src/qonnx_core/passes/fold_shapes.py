@@ -49,7 +49,9 @@ class FoldShapes:
             if vector is None:
                 continue
             known[node.outputs[0]] = vector
-            if all(isinstance(dim, int) for dim in vector.dims):
+            # What is made of constants alone is left to constant folding.
+            is_new = node.op_type == "Shape" or any(constant_array(value) is None for value in node.inputs)
+            if is_new and all(isinstance(dim, int) for dim in vector.dims):
                 folded += _make_constant(graph, node.outputs[0], vector)
         if folded:
             RemoveUnused().run(model)
@@ -65,8 +67,6 @@ def _evaluate(node: ir.Node, known: Mapping[ir.Value, _Vector]) -> _Vector | Non
     inputs = [_vector(value, known) for value in node.inputs]
     if not inputs or any(vector is None for vector in inputs):
         return None
-    if all(value is None or constant_array(value) is not None for value in node.inputs):
-        return None  # constant folding's part
     return rule(node, [vector for vector in inputs if vector is not None])
 
 

@@ -1,0 +1,109 @@
+"""For each operator: the batch becomes symbolic only where every sample then gets what it got alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx.parser
+import pytest
+
+import qonnx_core
+from qonnx_core.formats.reader import from_proto
+
+HEAD = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
+CONSTANTS = """<float[4] row = {1, 2, 3, 4}, float[1, 4] lead = {1, 2, 3, 4}, float two = {2},
+float[4, 3] w = {1,2,3,4,5,6,7,8,9,1,2,3},
+int64[1] one = {1}, int64[1] minus = {-1}, int64[1] zero = {0}, int64[1] big = {3},
+int64 index = {2}, int64[4] pads = {0,1,0,2},
+float[1, 2, 4] cube = {1,2,3,4,5,6,7,8}, float[4, 1, 2] kernel = {1,2,3,4,5,6,7,8}, int64[2] flat = {-1, 8},
+float[3] scales = {1, 1, 2},
+float zp = {0}, float bits = {4}, float[2, 2] levels = {-1, 0, 1, 2}, float[1, 4] c = {0.5, 1, 2, 3}>"""
+ALIKE = {
+    "add_row": ("1,4", "y = Add(x, row)"),
+    "add_leading_one": ("1,4", "y = Mul(lead, x)"),
+    "where": ("1,4", "g = Greater(x, two) y = Where(g, x, row)"),
+    "clip": ("1,4", "y = Clip(x, zp, two)"),
+    "matmul": ("1,4", "y = MatMul(x, w)"),
+    "matmul_3d": ("1,2,4", "y = MatMul(x, w)"),
+    "matmul_of_two_batches": ("1,2,4", "t = Transpose<perm=[0,2,1]>(x) y = MatMul(x, t)"),
+    "matmul_from_the_left": ("1,2,4", "t = Transpose<perm=[0,2,1]>(x) y = MatMul(cube, t)"),
+    "gemm": ("1,4", "y = Gemm(x, w)"),
+    "softmax": ("1,4", "y = Softmax<axis=-1>(x)"),
+    "argmax": ("1,4", "y = ArgMax<axis=1>(x)"),
+    "topk": ("1,4", "y, i = TopK(x, one)"),
+    "reduce": ("1,2,4", "y = ReduceMax<keepdims=0>(x, minus)"),
+    "concat": ("1,4", "a = Neg(x) y = Concat<axis=1>(x, a)"),
+    "slice": ("1,4", "y = Slice(x, one, big, one)"),
+    "gather": ("1,4", "y = Gather<axis=1>(x, index)"),
+    "split": ("1,4", "y, b = Split<axis=1, num_outputs=2>(x)"),
+    "transpose": ("1,2,4", "y = Transpose<perm=[0,2,1]>(x)"),
+    "flatten": ("1,2,4", "y = Flatten(x)"),
+    "reshape": ("1,2,4", "y = Reshape(x, flat)"),
+    "unsqueeze": ("1,4", "y = Unsqueeze(x, minus)"),
+    "squeeze": ("1,1,4", "y = Squeeze(x, one)"),
+    "pad": ("1,4", "y = Pad(x, pads)"),
+    "resize": ("1,2,4", 'y = Resize<mode="nearest">(x, , scales)'),
+    "conv": ("1,4,8", "y = Conv<group=4>(x, kernel)"),
+    "pool": ("1,4,8", "y = MaxPool<kernel_shape=[2]>(x)"),
+    "quant": ("1,4", "y = qonnx.custom_op.general.Quant(x, c, zp, bits)"),
+    "multithreshold": ("1,2,4", 'y = qonnx.custom_op.general.MultiThreshold<out_dtype="UINT2">(x, levels)'),
+    "shape_slice_concat": ("1,2,4", "h = Shape(x) f = Slice(h, zero, one) s = Concat<axis=0>(f, "
+        "minus) y = Reshape(x, s)"),
+    "shape_gather_squeeze": ("1,2,4", "h = Shape(x) f = Gather(h, zero) q = Squeeze(f) u = Unsqueeze(q, zero) "
+                             "s = Concat<axis=0>(u, minus) y = Reshape(x, s)"),
+    "shape_product": ("1,2,4", "h = Shape(x) b = Gather(h, zero) k = Gather(h, one) d = "
+        "Constant<value = int64[1] {2}>() "
+                      "l = Gather(h, d) p = Mul(k, l) m = Mul(b, one) e = Cast<to=7>(m) s = Concat<axis=0>(e, p) "
+                      "y = Reshape(x, s)"),
+    "shape_of_two_axes": ("1,2,4", "h = Shape<start=0, end=1>(x) i = Identity(h) s = "
+        "Concat<axis=0>(i, minus) y = Reshape(x, s)"),
+}  # fmt: skip
+MIXING = {
+    "softmax": ("1,4", "y = Softmax<axis=0>(x)"),
+    "argmax": ("1,4", "y = ArgMax<axis=0>(x)"),
+    "reduce": ("1,4", "y = ReduceSum(x, zero)"),
+    "reduce_all": ("1,4", "y = ReduceSum(x)"),
+    "concat_with_a_constant": ("1,4", "y = Concat<axis=1>(x, lead)"),
+    "concat_of_batches": ("1,4", "y = Concat<axis=0>(x, x)"),
+    "transpose": ("1,4", "y = Transpose<perm=[1,0]>(x)"),
+    "transpose_by_default": ("1,4", "y = Transpose(x)"),
+    "squeeze": ("1,4", "y = Squeeze(x, zero)"),
+    "gemm": ("1,4", "y = Gemm<transA=1>(x, lead)"),
+    "matmul": ("1,4", "t = Transpose<perm=[1,0]>(x) y = MatMul(t, x)"),
+    "lower_rank": ("1,4", "s = Constant<value = int64[1] {0}>() a = Squeeze(x, s) y = Add(x, a)"),
+    "gather": ("1,4", "y = Gather(x, zero)"),
+    "slice": ("1,4", "y = Slice(x, zero, one)"),
+    "flatten": ("1,2,4", "y = Flatten<axis=2>(x)"),
+    "reshape": ("1,2,4", "s = Constant<value = int64[2] {2, 4}>() y = Reshape(x, s)"),
+    "shape_as_data": ("1,4", "h = Shape(x) y = Cast<to=1>(h)"),
+    "loop": ("1,4", "yes = Constant<value = bool {1}>() y = If (yes) <then_branch = t () => "
+        "(float[N, 4] u) { u = Neg(x) }, "
+             "else_branch = e () => (float[N, 4] v) { v = Abs(x) }>"),
+    "without_a_rule": ("1,4", "d = Constant<value = int64 {1}>() y = CumSum(x, d)"),
+}  # fmt: skip
+
+
+def build(shape: str, body: str):
+    return from_proto(onnx.parser.parse_model(f"{HEAD} g (float[{shape}] x) => (y) {CONSTANTS} {{ {body} }}"))
+
+
+@pytest.mark.parametrize("case", ALIKE)
+def test_samples_that_do_not_meet_run_together(case: str) -> None:
+    shape, body = ALIKE[case]
+    model = build(shape, body)
+    fixed = [int(number) for number in shape.split(",")]
+    x = np.random.default_rng(0).integers(-5, 6, size=(3, *fixed[1:])).astype(np.float32)
+    cleaned = qonnx_core.cleanup_model(model)
+    assert str(cleaned.graph.inputs[0].shape).startswith("[batch,"), "the batch stayed fixed"
+    if case != "resize":  # the library infers no symbolic dimension through it
+        assert str(cleaned.graph.outputs[0].shape).startswith("[batch"), "the output's batch is not known"
+    together = qonnx_core.compile_model(cleaned).run({"global_in": x})["global_out"]
+    alone = qonnx_core.compile_model(model)
+    single = np.concatenate([alone.run({"x": x[i : i + 1]})["y"] for i in range(3)])
+    np.testing.assert_array_equal(together, single)
+
+
+@pytest.mark.parametrize("case", MIXING)
+def test_samples_that_might_meet_keep_their_batch(case: str) -> None:
+    shape, body = MIXING[case]
+    cleaned = qonnx_core.cleanup_model(build(shape, body))
+    assert str(cleaned.graph.inputs[0].shape).startswith("[1,")
