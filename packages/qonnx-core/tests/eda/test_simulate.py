@@ -59,6 +59,12 @@ def test_the_same_sources_are_compiled_once(verilator: None, make_stage: MakeSta
     assert Simulator.build(component, tmp_path / "work").library != first.library
 
 
+def test_a_cache_that_cannot_be_written_is_done_without(verilator: None, make_stage: MakeStage, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    simulator = Simulator.build(make_stage(), tmp_path / "work", cache=tmp_path / "file" / "cache")
+    assert (simulator.run(frames(2)).outputs["m_axis_0"] == frames(2)["s_axis_0"]).all()
+
+
 def test_a_vcd_is_written_on_request(verilator: None, make_stage: MakeStage, tmp_path: Path) -> None:
     component = make_stage()
     simulator = Simulator.build(component, tmp_path / "work", trace=True)

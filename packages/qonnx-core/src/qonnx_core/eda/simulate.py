@@ -125,6 +125,15 @@ def default_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "qonnx-core"
 
 
+def _writable(cache: Path, otherwise: Path) -> Path:
+    """Return the cache directory, or the other one where the cache cannot be written (a read-only home)."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return otherwise
+    return cache if os.access(cache, os.W_OK) else otherwise
+
+
 def _digest(*parts: str | bytes) -> str:
     state = hashlib.sha256()
     for part in parts:
@@ -170,7 +179,6 @@ class _Compiler:
         names = ["verilated", "verilated_threads", *(["verilated_vcd_c"] if self.trace else [])]
         home = cache / f"verilator-{self.key}"
         if not all((home / f"{name}.o").is_file() for name in names):
-            cache.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=cache, prefix="verilator-") as made:
                 for name in names:
                     source = self.verilator.include / f"{name}.cpp"
@@ -258,7 +266,7 @@ class Simulator:
         library = workdir.resolve() / f"sim_{key}.so"
         if not library.is_file():
             workdir.mkdir(parents=True, exist_ok=True)
-            _compile(component, compiler, harness, library, timeout, cache or default_cache())
+            _compile(component, compiler, harness, library, timeout, _writable(cache or default_cache(), workdir))
         return cls(component, library, trace=trace)
 
     def run(
@@ -279,7 +287,7 @@ class Simulator:
 
         ``inputs`` is ``{stream prefix: (frames, *shape)}``. ``source_gap`` and ``sink_gap`` are the shares of
         cycles, 0 to 0.99, in which sources have nothing and sinks are not ready; both follow from ``seed``.
-        ``random_state`` starts registers and memories at random values, not 0. Ctrl-C works between stretches of about 0.2 s.
+        ``random_state`` starts registers and memories at random values, not 0. Ctrl-C works between stretches of 0.2 s.
 
         Raises:
             InvalidInput: for wrong names, shapes or values of inputs or options.
