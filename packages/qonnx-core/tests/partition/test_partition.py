@@ -232,18 +232,22 @@ def test_every_cut_after_a_quantizer_composes_to_the_same_bits(seed, power_of_tw
     assert_same_bits(model, parts, inputs_for(seed))
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**31), st.booleans(), st.data())
-def test_the_integer_forms_of_the_parts_compose_to_that_of_the_whole(seed, batch_norm, data):
-    model = random_mlp(seed, MlpShape(widths=(6, 6, 6, 4), residual=True, batch_norm=batch_norm, tail=False))
-    tensor = data.draw(st.sampled_from(activations(model)[:-1]))
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.booleans(), st.booleans(), st.data())
+def test_the_integer_forms_of_the_parts_compose_to_that_of_the_whole(seed, batch_norm, per_channel, data):
+    shape = MlpShape(widths=(6, 6, 6, 4), residual=True, batch_norm=batch_norm, per_channel=per_channel, tail=False)
+    model = random_mlp(seed, shape)
+    sums = [node.outputs[0].name for node in model.graph if node.op_type in ("MatMul", "Add")]
+    tensor = data.draw(st.sampled_from([*activations(model)[:-1], *sums[:-1]]))
     parts = partition(model, Rules.split_after(tensor, "finn", "hls4ml"), GRIDS, backends=BOTH)
     whole = to_integer_form(model, GRIDS)
     ints, _ = whole.quantize_inputs(inputs_for(seed, 50))
     expected = whole.run(ints)
     values = {port.tensor: ints[port.name] for port in whole.inputs}
     for part in parts.parts:
-        form = to_integer_form(part.model, part.input_grids)
+        form = to_integer_form(
+            part.model, part.input_grids, quantizer="thresholds" if part.backend == "finn" else "shift"
+        )
         found = form.run({port.name: values[port.tensor] for port in form.inputs})
         for port in form.outputs:
             values[port.tensor] = found[port.name]
