@@ -204,6 +204,24 @@ def test_a_shift_form_equals_brute_force(
         assert ours == level_of(levels, forward(chain, k, 0)), k
 
 
+def test_channels_with_different_powers_of_two_share_one_shift() -> None:
+    chain: Chain = (
+        Affine(
+            (Fraction(1, 8), Fraction(-1, 2), Fraction(2)),
+            (Fraction(1, 3), Fraction(0), Fraction(5)),
+        ),
+    )
+    levels = rounded_levels(-8, 7, "HALF_UP")
+    form = shift_form(chain, levels)
+    assert isinstance(form, ShiftForm)
+    assert form.factor.tolist() == [2, -8, 32]
+    for c in range(3):
+        for k in range(-60, 61):
+            x = Fraction(int(form.factor[c]) * k + int(form.constant[c])) / Fraction(2) ** form.shift
+            ours = min(max(ROUNDING["HALF_UP"](x), form.lo), form.hi)
+            assert ours == level_of(levels, forward(chain, k, c)), (c, k)
+
+
 def test_a_scale_ratio_that_is_no_power_of_two_is_no_shift() -> None:
     assert shift_form((Affine((Fraction(1, 3),), (Fraction(0),)),), rounded_levels(0, 3, "ROUND")) == (
         "its scale ratio is no power of two"

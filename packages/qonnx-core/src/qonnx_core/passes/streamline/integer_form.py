@@ -60,7 +60,8 @@ class IntegerForm:
     """A QONNX model as integers: what both backends start from.
 
     ``model`` computes integers from integers, exactly, in float32 containers (float64 where a sum exceeds 2**24).
-    ``pre`` and ``post`` are the host's float ends. ``quantized`` names the integer tensor behind each quantizer output.
+    ``pre`` and ``post`` are the host's float ends. ``quantized`` names the integer tensor behind each input,
+    quantizer output, and sum that the integer graph holds as it is (no sign or bias moved into it).
     """
 
     model: ir.Model
@@ -171,12 +172,7 @@ def to_integer_form(
     inputs = tuple(Port(p.tensor.name, p.value.name or "", p.grid, p.tensor.shape, p.perm) for p in state.inputs)
     quantized = {port.tensor: port for port in inputs}
     for name, knowledge in state.known.items():
-        if (
-            isinstance(knowledge, Represented)
-            and knowledge.fresh
-            and knowledge.datatype is not None
-            and name not in quantized
-        ):
+        if isinstance(knowledge, Represented) and knowledge.fresh and name not in quantized:
             port = _port(name, knowledge)
             if isinstance(port, Port) and port.name in made:
                 quantized[name] = port

@@ -317,7 +317,7 @@ def _multithreshold(graph: IntegerGraph, node: ir.Node, x: Represented, consts: 
         chains = per_channel(x.chain, x.base.channels)
         chosen = [levels[int(row)] for row in order]  # type: ignore[arg-type]
         base = emit_thresholds(graph, x.base, chains, chosen, _name(node), _out(node), datatype)
-    return Represented(base, (after,), x.shape, x.index, datatype, True, True)
+    return Represented(base, (after,), x.shape, x.index, datatype, True)
 
 
 def _range_after(x: Represented, before: Affine) -> tuple[int, int]:

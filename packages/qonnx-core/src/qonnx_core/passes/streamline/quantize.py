@@ -27,6 +27,9 @@ Form = Literal["thresholds", "shift"]
 
 _HALF_MODES = ("ROUND", "HALF_UP", "HALF_DOWN")
 
+#: Channels whose power-of-two scales differ by more bits than this do not share one shift.
+_MAX_SPREAD = 16
+
 
 @dataclass(frozen=True, slots=True)
 class QuantizerOptions:
@@ -47,10 +50,10 @@ def quantize(
     scaled = x.after(quantizer.before)
     levels = quantizer.levels
     if _changes_nothing(scaled, levels):
-        return Represented(x.base, (quantizer.after,), x.shape, x.index, quantizer.datatype, True, True)
+        return Represented(x.base, (quantizer.after,), x.shape, x.index, quantizer.datatype, True)
     if options.only_grids:
         base = graph.placeholder(output, x.base.shape, quantizer.datatype, levels.lo, levels.hi)
-        return Represented(base, (quantizer.after,), x.shape, x.index, quantizer.datatype, True, True)
+        return Represented(base, (quantizer.after,), x.shape, x.index, quantizer.datatype, True)
     fits = levels.count < 1 << options.max_threshold_bits
     made: IntTensor | None = None
     reason = ""
@@ -67,7 +70,7 @@ def quantize(
         )
     if made is None:
         made = emit_thresholds(graph, x.base, [scaled.chain], [levels], name, output, quantizer.datatype)
-    return Represented(made, (quantizer.after,), x.shape, x.index, quantizer.datatype, True, True)
+    return Represented(made, (quantizer.after,), x.shape, x.index, quantizer.datatype, True)
 
 
 def emit_thresholds(
@@ -125,7 +128,8 @@ def shift_form(chain: Chain, levels: Levels) -> ShiftForm | str:
     """Return the quantizer behind a chain as a shift with rounding, or why it is none.
 
     An offset that is no multiple of the grid costs at most one more bit: where only comparisons with integers matter,
-    an offset strictly between two integers is as good as the half between them.
+    an offset strictly between two integers is as good as the half between them. Channels with different powers of two
+    share the largest shift, the others are scaled up before it.
     """
     if levels.rounding is None or levels.step != 1:
         return "its levels come from no rounding"
@@ -133,12 +137,14 @@ def shift_form(chain: Chain, levels: Levels) -> ShiftForm | str:
     if isinstance(bounded, str):
         return bounded
     affine, low, high = bounded
-    gains = affine.gain
-    if not all(isinstance(g, Fraction) and g != 0 for g in gains):
-        return "its scale ratio is no power of two"
-    size = abs(gains[0])  # type: ignore[arg-type]
-    if any(abs(g) != size for g in gains) or not _is_power_of_two(size):  # type: ignore[arg-type]
-        return "its scale ratio is no power of two"
+    shifts = []
+    for gain in affine.gain:
+        if not isinstance(gain, Fraction) or gain == 0 or not _is_power_of_two(abs(gain)):
+            return "its scale ratio is no power of two"
+        shifts.append(gain.denominator.bit_length() - abs(gain.numerator).bit_length())
+    shift = max(shifts)
+    if shift - min(shifts) > _MAX_SPREAD:
+        return "its channels' scales are too far apart for one shift"
     mode = ROUNDING[levels.rounding]
     ends: list[int] = []
     for bounds, default in ((low, levels.lo), (high, levels.hi)):
@@ -153,12 +159,18 @@ def shift_form(chain: Chain, levels: Levels) -> ShiftForm | str:
         if len(clipped) != 1:
             return "its channels are clipped at different bounds"
         ends.append(clipped.pop())
-    shift = size.denominator.bit_length() - size.numerator.bit_length()
-    sign = np.asarray([exact.sign(g) for g in gains], np.int64)
+    factor = [exact.sign(g) << (shift - s) for g, s in zip(affine.gain, shifts, strict=True)]
     more, constants = _resolved(list(affine.offset), shift, levels.rounding in _HALF_MODES)
     if any(abs(c) >= ranges.LIMIT for c in constants) or more > 52:
         return "its offset is too large for the grid"
-    return ShiftForm(sign << more, np.asarray(constants, np.int64), shift + more, levels.rounding, ends[0], ends[1])
+    return ShiftForm(
+        np.asarray(factor, np.int64) << more,
+        np.asarray(constants, np.int64),
+        shift + more,
+        levels.rounding,
+        ends[0],
+        ends[1],
+    )
 
 
 def _resolved(offsets: list[Real], shift: int, halves: bool) -> tuple[int, list[int]]:

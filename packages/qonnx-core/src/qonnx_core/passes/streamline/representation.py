@@ -25,9 +25,9 @@ class Represented:
 
     ``shape`` is one frame in the QONNX model, without the batch axis; ``index`` maps positions of the integer tensor
     (channels last, row-major) to row-major positions of that frame, and is None where they agree. ``fresh`` marks a
-    tensor that the integer tensor was made for, ``quantized`` one that a quantizer made. ``datatype`` is what is
-    declared of the integers: by the input's grid, by the quantizer, or for a sum by the declared types of its terms.
-    Unlike the proven range it does not depend on where a graph is cut.
+    tensor that the integer tensor was made for. ``datatype`` is what is declared of the integers: by the input's grid,
+    by the quantizer, or for a sum by the declared types of its terms. Unlike the proven range it does not depend on
+    where a graph is cut.
     """
 
     base: IntTensor
@@ -36,11 +36,10 @@ class Represented:
     index: IntArray | None
     datatype: DataType
     fresh: bool = False
-    quantized: bool = False
 
     def after(self, step: Step) -> Represented:
         """Return the tensor after one more elementwise function."""
-        return replace(self, chain=then(self.chain, step), fresh=False, quantized=False)
+        return replace(self, chain=then(self.chain, step), fresh=False)
 
     def declared(self) -> tuple[IntArray, IntArray]:
         """Return the declared range of the integers, per channel."""
