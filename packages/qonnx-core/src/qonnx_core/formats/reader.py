@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import google.protobuf.message
@@ -11,7 +10,9 @@ import onnx
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidInput, InvalidModel
+from qonnx_core.formats.file_checks import check_tensors, check_text
 from qonnx_core.formats.normalize import normalize
+from qonnx_core.ir.copies import sort_nodes
 from qonnx_core.ir.verify import verify
 
 
@@ -29,7 +30,11 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     """
     file = Path(path)
     proto = _read_proto(file)
-    _check_external_data(proto, file.parent)
+    try:
+        check_text(proto)
+        check_tensors(proto, file.parent)
+    except InvalidModel as error:
+        raise InvalidModel(f"{file}: {error}") from error
     try:
         model = ir.serde.deserialize_model(proto)
     except (ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
@@ -48,7 +53,7 @@ def prepare(model: ir.Model, where: str) -> ir.Model:
     try:
         verify(model, before_normalization=True)
         for graph in model.graphs():
-            graph.sort()
+            sort_nodes(graph)
         normalize(model)
         verify(model)
     except InvalidModel as error:
@@ -77,35 +82,3 @@ def _read_proto(file: Path) -> onnx.ModelProto:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def _check_external_data(proto: onnx.ModelProto, folder: Path) -> None:
-    root = folder.resolve()
-    for tensor in _tensors(proto.graph):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        target = (root / location).resolve()
-        if not location or Path(location).is_absolute() or not target.is_relative_to(root):
-            raise InvalidModel(
-                f"tensor {tensor.name}: its data are said to be in {location!r}; expected a file inside the model's "
-                "folder. Move the data there, or do not trust this file."
-            )
-        if not target.is_file():
-            raise InvalidModel(
-                f"tensor {tensor.name}: its data file {location!r} is missing; expected it beside the model. "
-                "Copy both files together."
-            )
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            if attribute.HasField("g"):
-                yield from _tensors(attribute.g)
-            for inner in attribute.graphs:
-                yield from _tensors(inner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.verify import verify
 
 
@@ -19,8 +20,22 @@ def copy_model(model: ir.Model) -> ir.Model:
     copy = ir.from_proto(ir.to_proto(model))
     assert isinstance(copy, ir.Model)
     for graph in copy.graphs():
-        graph.sort()
+        sort_nodes(graph)
     return copy
+
+
+def sort_nodes(graph: ir.Graph) -> None:
+    """Bring the nodes into topological order.
+
+    Raises:
+        InvalidModel: they form a cycle.
+    """
+    try:
+        graph.sort()
+    except ValueError as error:
+        raise InvalidModel(
+            f"graph {graph.name}: has a cycle; expected nodes that follow each other. {error}"
+        ) from error
 
 
 def _is_sorted(graph: ir.Graph) -> bool:

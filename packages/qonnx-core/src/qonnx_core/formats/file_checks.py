@@ -1,0 +1,144 @@
+"""Checks what a model file says about itself before anything reads it further."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import Message
+
+from qonnx_core.errors import InvalidModel
+
+_STRING = 9  # FieldDescriptor.TYPE_STRING
+_MESSAGE = 11  # FieldDescriptor.TYPE_MESSAGE
+
+
+def check_text(message: Message, where: str = "model") -> None:
+    """Return nothing where every text in the message is text.
+
+    Raises:
+        InvalidModel: a name or another text is no valid UTF-8.
+    """
+    try:
+        for field, value in message.ListFields():
+            repeated = not isinstance(value, str | bytes | int | float | Message)
+            if field.type == _STRING:
+                if any(isinstance(text, bytes) for text in (value if repeated else (value,))):
+                    raise InvalidModel(
+                        f"{where}: field {field.name} is no valid text; expected UTF-8. Export it again."
+                    )
+            elif field.type == _MESSAGE:
+                for inner in value if repeated else (value,):
+                    check_text(inner, field.name)
+    except UnicodeDecodeError as error:
+        raise InvalidModel(f"{where}: holds a name that is no valid text; expected UTF-8. Export it again.") from error
+
+
+def check_tensors(proto: onnx.ModelProto, folder: Path) -> None:
+    """Return nothing where attributes have types, and tensors the data of their shape, in the file or its folder.
+
+    Raises:
+        InvalidModel: an attribute has no type, or data are missing, of the wrong size, or outside the folder.
+    """
+    root = folder.resolve()
+    for node in _nodes(proto.graph):
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.UNDEFINED:
+                raise InvalidModel(
+                    f"{node.name} ({node.op_type}): attribute {attribute.name} has no type; expected one. "
+                    "Export it again."
+                )
+    for tensor in _tensors(proto.graph):
+        count = _check_header(tensor)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            _check_external(tensor, root, count)
+        else:
+            _check_inline(tensor, count)
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g,) if attribute.HasField("g") else attribute.graphs:
+                yield from _graphs(inner)
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for inner in _graphs(graph):
+        yield from inner.node
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    for inner in _graphs(graph):
+        yield from inner.initializer
+    for node in _nodes(graph):
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def _check_header(tensor: onnx.TensorProto) -> int:
+    """Return the number of elements."""
+    known = {int(dtype) for dtype in ir.DataType} - {int(ir.DataType.UNDEFINED)}
+    if tensor.data_type not in known or any(dim < 0 for dim in tensor.dims):
+        raise InvalidModel(
+            f"tensor {tensor.name}: has element type {tensor.data_type} and shape {tuple(tensor.dims)}; expected a "
+            "type of ONNX and sizes of 0 or more. Export the model again."
+        )
+    return math.prod(tensor.dims)
+
+
+def _bytes_of(tensor: onnx.TensorProto, count: int) -> int:
+    return math.ceil(count * ir.DataType(tensor.data_type).bitwidth / 8)
+
+
+def _check_inline(tensor: onnx.TensorProto, count: int) -> None:
+    dtype = ir.DataType(tensor.data_type)
+    if tensor.HasField("raw_data") and dtype != ir.DataType.STRING:
+        found, expected = len(tensor.raw_data), _bytes_of(tensor, count)
+        unit = "bytes"
+    else:
+        fields = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+        found, expected = sum(len(getattr(tensor, field)) for field in fields), count
+        if dtype in (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128):
+            expected *= 2
+        elif dtype.bitwidth < 8 and dtype != ir.DataType.STRING:
+            expected = _bytes_of(tensor, count)
+        unit = "numbers"
+    if found != expected:
+        raise InvalidModel(
+            f"tensor {tensor.name}: holds {found} {unit}; expected {expected} for shape {tuple(tensor.dims)} of "
+            f"{dtype.name}. The file is damaged; export it again."
+        )
+
+
+def _check_external(tensor: onnx.TensorProto, root: Path, count: int) -> None:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    target = (root / location).resolve() if "\0" not in location else root
+    if not location or Path(location).is_absolute() or target == root or not target.is_relative_to(root):
+        raise InvalidModel(
+            f"tensor {tensor.name}: its data are said to be in {location!r}; expected a file inside the model's "
+            "folder. Move the data there, or do not trust this file."
+        )
+    if not target.is_file():
+        raise InvalidModel(
+            f"tensor {tensor.name}: its data file {location!r} is missing; expected it beside the model. "
+            "Copy both files together."
+        )
+    numbers = {key: entries.get(key, "0") for key in ("offset", "length")}
+    if not all(text.isdecimal() and len(text) < 20 for text in numbers.values()):
+        raise InvalidModel(f"tensor {tensor.name}: offset and length are {numbers}; expected numbers. Export it again.")
+    wanted = _bytes_of(tensor, count)
+    length = int(numbers["length"]) if "length" in entries else wanted
+    if length != wanted or int(numbers["offset"]) + wanted > target.stat().st_size:
+        raise InvalidModel(
+            f"tensor {tensor.name}: {length} bytes at {numbers['offset']} of {location!r} "
+            f"({target.stat().st_size} bytes) are said to hold it; expected {wanted} bytes inside the "
+            "file. Copy both files again."
+        )
