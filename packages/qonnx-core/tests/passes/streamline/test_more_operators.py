@@ -193,3 +193,30 @@ def test_outputs_before_the_end_are_ports_too(net: Any) -> None:
     assert list(got) == list(expected)
     for name, values in expected.items():
         np.testing.assert_array_equal(got[name], values)
+
+
+def test_a_negative_weight_scale_turns_the_integers(net: Any, agrees: Callable[..., None]) -> None:
+    graph = net(("N", 2))
+    weights = graph.quant([[1.0, -0.5, 2.0], [0.5, 0.25, -1.0]], [0.5, -0.25, -1.0], 4)
+    graph.node("MatMul", graph.source, weights)
+    model = graph.model()
+    made = to_integer_form(model, {"x": Grid.parse("INT4")})
+    assert all(scale > 0 for scale in made.outputs[0].grid.scale)
+    agrees(model, made, {"x": ALL_PAIRS})
+
+
+def test_a_quantizer_with_one_level_is_constant(net: Any, agrees: Callable[..., None]) -> None:
+    graph = net(("N", 2))
+    graph.quant(graph.node("MatMul", graph.source, [[1.0], [1.0]]), 1.0, 1, signed=0, narrow=1)
+    model = graph.model()
+    agrees(model, to_integer_form(model, {"x": Grid.parse("INT4")}), {"x": ALL_PAIRS})
+
+
+def test_a_channel_without_gain_is_constant(net: Any, agrees: Callable[..., None]) -> None:
+    graph = net(("N", 2))
+    x = graph.node("MatMul", graph.source, [[1.0, 2.0, 0.0], [1.0, 0.0, 0.0]])
+    x = graph.node("Add", graph.node("Mul", x, [0.0, -1.0, 3.0]), [2.0, 0.5, -1.0])
+    graph.quant(graph.node("Sub", 1.0, graph.node("Relu", x)), 0.5, 4)
+    model = graph.model()
+    for form in ("thresholds", "shift"):
+        agrees(model, to_integer_form(model, {"x": Grid.parse("INT4")}, quantizer=form), {"x": ALL_PAIRS})

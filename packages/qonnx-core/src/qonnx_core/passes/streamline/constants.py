@@ -205,14 +205,17 @@ def integer_weights(constant: Constant) -> IntegerWeights:
             raise Unsupported("its weights have a scale for each element; use one per tensor, input or output channel")
     ints, unit = _dyadic_integers(mantissa, keep=constant.datatype is not None)
     row: Params = (Fraction(1),)
-    column: Params = (Fraction(1),)
+    column: tuple[Fraction, ...] = (Fraction(1),)
     if scale.shape[0] > 1:
         row = shared([Fraction(float(s)) for s in scale[:, 0]])
     else:
-        column = shared([Fraction(float(s)) for s in scale[0]])
+        column = tuple(Fraction(float(s)) for s in scale[0])
     count = max(len(column), len(unit))
-    column = shared([column[c % len(column)] * unit[c % len(unit)] for c in range(count)])
-    return IntegerWeights(ints, row, column)
+    column = tuple(column[c % len(column)] * unit[c % len(unit)] for c in range(count))
+    if any(c < 0 for c in column):  # a negative scale belongs to the integers
+        ints = ints * np.asarray([-1 if c < 0 else 1 for c in column], np.int64)
+        column = tuple(abs(c) for c in column)
+    return IntegerWeights(ints, row, shared(column))
 
 
 def _dyadic_integers(mantissa: FloatArray, *, keep: bool) -> tuple[IntArray, list[Fraction]]:

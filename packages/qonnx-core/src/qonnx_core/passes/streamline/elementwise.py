@@ -221,8 +221,8 @@ class Curve:
         always = high < float(floor) if floor is not None else np.zeros(low.shape, bool)
         never = low > float(ceiling) if ceiling is not None else np.zeros(low.shape, bool)
         inside = np.ones(low.shape, bool)
-        if floor is not None:
-            inside &= low > float(floor) + 1e-12
+        if floor is not None:  # close to the floor, the rounding of y / alpha would be blown up by the logarithm
+            inside &= low > float(floor) + (1e-3 * float(self.alpha) if self.name == "Elu" else 1e-12)
         if ceiling is not None:
             inside &= high < float(ceiling) - 1e-12
         middle = np.where(inside, low, 0.5), np.where(inside, high, 0.5)
