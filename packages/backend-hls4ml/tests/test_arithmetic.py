@@ -86,6 +86,19 @@ def test_requantization_is_exact_in_every_rounding_mode(rounding, lo, hi):
                 assert np.array_equal(found, expected), (shift, offset, low, high)
 
 
+@pytest.mark.parametrize("rounding", ROUNDING_MODES)
+@pytest.mark.parametrize("factor", [-4, -2, -1, 2, 4, 8])
+def test_requantization_of_a_scaled_value_is_exact(rounding, factor):
+    # alkaid 0.8.2 takes a bit of a value with a factor for its highest bit where the weights agree
+    arguments = np.arange(-32, 32)
+    for shift in (1, 2, 3, 4, 5, 6):
+        for offset in (0, 5):
+            (x,) = values(-32, 31)
+            result = shift_round_clip(x * float(factor), offset, shift, rounding, -20, 21)
+            expected = [requantize_integer(int(v) * factor + offset, shift, rounding, -20, 21) for v in arguments]
+            assert np.array_equal(evaluate([x], [result], arguments)[:, 0], expected), (shift, offset)
+
+
 def test_the_integer_rounding_equals_the_definition_in_rationals():
     from fractions import Fraction
     from math import ceil, floor

@@ -86,6 +86,13 @@ def test_constant_and_dead_elements_travel(networks, tmp_path):
     assert_streams_exact(networks, form, design, component, tmp_path)
 
 
+def test_a_constant_function_keeps_the_rhythm_of_the_streams(networks, tmp_path):
+    x, y = networks.tensor("x", 4, 0, 3), networks.tensor("y", 4, 0, 1)
+    form = networks.Form([x], [y], [view.Thresholds("q", x, y, np.array([[9], [0], [9], [9]]), 0, 1)])
+    design, component = built(form, tmp_path, output_elements_per_beat=2)
+    assert_streams_exact(networks, form, design, component, tmp_path)
+
+
 def test_two_parts_live_in_one_design(networks, tmp_path):
     from qonnx_core.eda.stitch import stitch
 
@@ -97,6 +104,7 @@ def test_two_parts_live_in_one_design(networks, tmp_path):
         built(form, tmp_path, top=f"part{n}_hls4ml", input_elements_per_beat=2)[1] for n, form in enumerate((first, second))
     ]
     whole = stitch(parts, tmp_path / "stitched")
+    assert (whole.directory / "LICENSE.alkaid").is_file()
     inputs = networks.inputs(first, 40, seed=1)
     expected = second.run({"x": first.run(inputs)["act0"]})["acc1"]
     result = simulator(whole, tmp_path / "sim").run({"s_axis_0": inputs["x"].reshape(40, 1, 8)}, sink_gap=0.5, seed=1)
@@ -111,7 +119,7 @@ def test_the_same_design_is_written_with_the_same_bytes(networks, tmp_path):
         component = BACKEND.emit(design, tmp_path / folder, "part0")
         contents.append({path.name: path.read_bytes() for path in sorted(component.directory.iterdir())})
     assert contents[0] == contents[1]
-    assert {"NOTICE", "LICENSE.alkaid", "manifest.json", "part0.sv", "part0_pipeline.v"} <= set(contents[0])
+    assert {"NOTICE.alkaid", "LICENSE.alkaid", "manifest.json", "part0.sv", "part0_pipeline.v"} <= set(contents[0])
 
 
 @pytest.mark.parametrize("family", ["xc7", "ecp5"])

@@ -172,8 +172,8 @@ def test_more_than_one_label_is_refused(networks):
         trace_form(form)
 
 
-def test_a_constant_network_is_refused(networks):
+def test_a_network_whose_outputs_are_all_constant_is_exact(networks):
     x, y = networks.tensor("x", 2, 0, 3), networks.tensor("y", 2, 0, 1)
-    form = networks.Form([x], [y], [view.Thresholds("q", x, y, np.array([[9]]), 0, 1)])
-    with pytest.raises(Unsupported, match="y: every output is a constant"):
-        trace_form(form)
+    network = assert_exact(networks, networks.Form([x], [y], [view.Thresholds("q", x, y, np.array([[9], [0]]), 0, 1)]))
+    assert network.columns == ((-1, -1),)
+    assert network.constants == ((0, 1),)

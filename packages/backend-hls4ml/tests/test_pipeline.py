@@ -68,5 +68,5 @@ def test_another_process_writes_the_same_bytes(networks, tmp_path):
 def test_the_licence_of_the_tool_goes_with_its_files():
     files = licence_notice()
     assert "GNU LESSER GENERAL PUBLIC LICENSE" in files["LICENSE.alkaid"]
-    assert "LGPL-3.0-or-later" in files["NOTICE"]
-    assert "were changed" in files["NOTICE"]
+    assert "LGPL-3.0-or-later" in files["NOTICE.alkaid"]
+    assert "were changed" in files["NOTICE.alkaid"]

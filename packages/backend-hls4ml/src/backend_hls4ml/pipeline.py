@@ -138,7 +138,7 @@ def _stage_order(path: Path) -> tuple[int, int, str]:
 def _header(name: str) -> str:
     version = metadata.version("alkaid")
     return (
-        f"// {name}: written by alkaid {version} (LGPL-3.0-or-later, see NOTICE and LICENSE.alkaid).\n"
+        f"// {name}: written by alkaid {version} (LGPL-3.0-or-later, see NOTICE.alkaid and LICENSE.alkaid).\n"
         "// Changed since: module names carry the prefix of this part, all files in one, timescale directives removed.\n"
     )
 
@@ -161,7 +161,7 @@ def licence_notice() -> dict[str, str]:
         "The licence text is in LICENSE.alkaid (LGPL 3, which adds permissions to the GPL 3: https://www.gnu.org/licenses/).\n"
         "The files were changed: module names carry a prefix, and the modules stand in one file.\n"
     )
-    return {"NOTICE": notice, "LICENSE.alkaid": licence}
+    return {"NOTICE.alkaid": notice, "LICENSE.alkaid": licence}
 
 
 def _licence_text(distribution: metadata.Distribution) -> str:
