@@ -1,8 +1,8 @@
 """Integer layers as one combinational network of adders and comparators: distributed arithmetic by alkaid.
 
-The solver shares partial sums between the columns of a constant matrix. Tensors are carried as a traced part plus a known
-integer offset, so that biases, bases of quantizers and the -1/+1 of bipolar tensors are folded into the next layer's
-constants instead of costing adders.
+The solver shares partial sums between the columns of a constant matrix. Tensors are carried as a traced part plus a
+known integer offset, so that biases, bases of quantizers and the -1/+1 of bipolar tensors are folded into the next
+layer's constants instead of costing adders.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backend_hls4ml.arithmetic import Value, arg_extreme, count_at_least, is_constant, shift_round_clip, tree_sum
+from backend_hls4ml.optimize import optimize
 from backend_hls4ml.options import Options
 from qonnx_core.errors import Unsupported
 from qonnx_core.ir.datatypes import DataType
@@ -23,7 +24,7 @@ from qonnx_core.passes.streamline import view
 IntArray = npt.NDArray[np.int64]
 
 SOLVER_OPTIONS = {"binary_lut": False}
-"""alkaid 0.8.2 reads its look-up tables of one-bit inputs backwards where the bits carry a negative sign; off throughout."""
+"""Off throughout: alkaid 0.8.2 reads these tables of one-bit inputs backwards where the bits carry a negative sign."""
 
 _ADDER_SIZE, _CARRY_SIZE, _NO_CUTOFF = 1, -1, -1
 _LIMIT = 2**30  # alkaid keeps constants in 32 bits
@@ -33,13 +34,13 @@ _MIN_BIPOLAR_ROWS = 8
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The elements of a tensor, row-major: ``values[i] + offset[i]``, or ``offset[i]`` alone where ``values[i]`` is None."""
+    """The elements of a tensor, row-major: ``values[i] + offset[i]``, or ``offset[i]`` where ``values[i]`` is None."""
 
     values: tuple[Value | None, ...]
     offset: IntArray
 
     def element(self, index: int) -> Value | None:
-        """The traced value of an element with its offset added, or None for a constant."""
+        """Return an element with its offset added, or None for a constant."""
         value = self.values[index]
         return None if value is None else value + float(self.offset[index])
 
@@ -48,8 +49,9 @@ class Bundle:
 class Network:
     """A traced partition: alkaid's logic, and what its columns are.
 
-    The inputs of the logic are the elements of all input ports, in order. ``columns[p][i]`` is the output column that holds
-    element ``i`` of output port ``p``, or -1 where the element is the constant ``constants[p][i]``. Bipolar elements are bits.
+    The inputs of the logic are the elements of all input ports, in order. ``columns[p][i]`` is the output column that
+    holds element ``i`` of output port ``p``, or -1 where the element is the constant ``constants[p][i]``. Bipolar
+    elements are bits.
     """
 
     logic: Any
@@ -61,11 +63,11 @@ class Network:
 
     @property
     def cost(self) -> float:
-        """alkaid's estimate of look-up tables; for ranking, measured 10 to 25 % below synthesis."""
+        """The LUTs by alkaid's estimate; for ranking."""
         return float(self.logic.cost)
 
     def run(self, inputs: Sequence[IntArray]) -> list[IntArray]:
-        """Return the integers ``(N, elements)`` of every output; one array ``(N, elements)`` for each input, in order."""
+        """Return the integers ``(N, elements)`` of every output for those of every input, both in port order."""
         raw = [
             (x > 0).astype(np.float64) if bipolar else x.astype(np.float64)
             for x, bipolar in zip(inputs, self.bipolar_inputs, strict=True)
@@ -122,7 +124,7 @@ def _trace(
 
 
 def _input_values(tensor: view.IntTensor) -> list[Value]:
-    """Fresh values of the full range that the element's bits can hold, which is what alkaid's passes assume of inputs."""
+    """Return fresh values of all that the element's bits can hold, which is what alkaid's passes assume of inputs."""
     from alkaid.trace import FVArray, HWConfig
 
     bits, signed = (1, False) if is_bipolar(tensor) else (int(tensor.datatype.bits), bool(tensor.datatype.signed))
@@ -144,7 +146,7 @@ def _check_size(layers: Sequence[view.Layer], options: Options) -> None:
     if total > options.max_digits:
         largest = max(digits, key=lambda name: digits[name])
         raise Unsupported(
-            f"{largest}: the weights of this part have {total} non-zero signed digits ({digits[largest]} in this layer); "
+            f"{largest}: the weights of this part have {total} non-zero signed digits ({digits[largest]} here); "
             f"fully unrolled distributed arithmetic is built up to {options.max_digits}. "
             "Give the largest layers to the finn backend, which folds them, or raise the option max_digits."
         )
@@ -224,9 +226,7 @@ def _matmul(source: Bundle, layer: view.MatMul, options: Options) -> Bundle:
     return _bundle(values, np.concatenate(offsets))
 
 
-def _vector_times_matrix(
-    vector: Sequence[Value | None], weights: IntArray, block_weights: int
-) -> list[Value | None]:
+def _vector_times_matrix(vector: Sequence[Value | None], weights: IntArray, block_weights: int) -> list[Value | None]:
     """The traced part of ``vector @ weights``, in blocks of rows and columns that the solver takes in one piece."""
     from alkaid.trace import FVArray
 
@@ -368,8 +368,9 @@ def _finish(
         columns.append(tuple(row))
     if not produced:
         produced.append(traced_inputs[0])  # every output is a constant; the pipeline keeps its rhythm all the same
+    logic = trace(traced_inputs, produced, optimize=False)
     return Network(
-        logic=trace(traced_inputs, produced, optimize=options.optimize),
+        logic=optimize(logic) if options.optimize else logic,
         input_sizes=tuple(tensor.elements for tensor in inputs),
         bipolar_inputs=tuple(is_bipolar(tensor) for tensor in inputs),
         bipolar_outputs=tuple(is_bipolar(tensor) for tensor in outputs),
