@@ -186,7 +186,7 @@ class Context:
         forms: dict[str, IntegerForm] = {}
         grids: dict[str, Grid] = dict(self.grids)
         for part in self.parts:
-            wanted = {value.name or "": grids[value.name or ""] for value in part.model.graph.inputs}
+            wanted = {name: grids.get(name) or part.input_grids[name] for name in part.inputs}
             form = to_integer_form(part.model, wanted, quantizer=self.backends[part.backend].quantizer)
             grids.update({port.tensor: port.grid for port in form.outputs})
             forms[part.name] = form
@@ -222,8 +222,14 @@ class Context:
 
     def encode_inputs(self, inputs: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, Integers]:
         """Return the model's inputs as the integers on the wire, in travel order, under the model's names."""
+        from qonnx_core import compile_model
+
+        values: dict[str, npt.NDArray[np.generic]] = dict(inputs)
+        if self.partitioned.head is not None:
+            wanted = [value.name or "" for value in self.partitioned.head.graph.inputs]
+            values.update(compile_model(self.partitioned.head).run({name: values[name] for name in wanted}))
         ports = {port.tensor: port for part in self.parts for port in self.forms[part.name].inputs}
-        return {name: ports[name].to_integers(array)[0] for name, array in inputs.items() if name in ports}
+        return {name: ports[name].to_integers(array)[0] for name, array in values.items() if name in ports}
 
     @cached_property
     def stage_integers(self) -> dict[str, Integers]:

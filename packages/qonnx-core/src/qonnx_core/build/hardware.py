@@ -188,6 +188,7 @@ def _explain(context: Context, component: Component, work: Path, check: Check) -
     from qonnx_core.eda.simulate import Simulator
 
     assert check.first is not None
+    context.checks.append(check)
     sample = check.first.sample
     evidence = context.output / "mismatch"
     evidence.mkdir(exist_ok=True)

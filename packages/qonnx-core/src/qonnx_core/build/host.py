@@ -53,15 +53,15 @@ def write_host_models(context: Context, host: Path) -> None:
     from qonnx_core import save
     from qonnx_core.build.link import link_models
 
-    tail = [context.partitioned.tail] if context.partitioned.tail is not None else []
-    forms = [context.forms[part.name] for part in context.parts]
-    inputs = set(context.grids)
-    heads = [form.pre for form in forms if all(port.tensor in inputs for port in form.inputs)]
-    last = {value.name for value in context.model.graph.outputs}
-    last |= {value.name for model in tail for value in model.graph.inputs}
-    tails = [form.post for form in forms if all(port.tensor in last for port in form.outputs)]
-    save(link_models(heads, "host_pre"), host / PRE, with_functions=True)
-    save(link_models([*tails, *tail], "host_post"), host / POST, with_functions=True)
+    cut = context.partitioned
+    head = [cut.head] if cut.head is not None else []
+    tail = [cut.tail] if cut.tail is not None else []
+    made_by_parts = {name for part in context.parts for name in part.outputs}
+    wanted = {*cut.outputs, *(value.name or "" for model in tail for value in model.graph.inputs)}
+    before = [context.forms[part.name].pre for part in context.parts if not made_by_parts & set(part.inputs)]
+    behind = [context.forms[part.name].post for part in context.parts if wanted & set(part.outputs)]
+    save(link_models([*head, *before], "host_pre"), host / PRE, with_functions=True)
+    save(link_models([*behind, *tail], "host_post"), host / POST, with_functions=True)
 
 
 class FinishedBuild:

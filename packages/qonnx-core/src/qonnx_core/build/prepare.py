@@ -149,20 +149,13 @@ def accuracy(outputs: Array, labels: Array) -> float:
 
 def run_partition(context: Context, directory: Path) -> dict[str, Any]:
     """Cut the cleaned model into parts, one backend each, and compare their composition with the whole."""
-    from qonnx_core import compile_model, save
+    from qonnx_core import save
+    from qonnx_core.partition import compose
     from qonnx_core.verify import compare_outputs
 
-    values: dict[str, Array] = dict(context.samples.inputs)
-    for part in context.parts:
-        save(part.model, directory / f"{part.name}.onnx")
-        names = [value.name or "" for value in part.model.graph.inputs]
-        values.update(compile_model(part.model).run({name: values[name] for name in names}))
-    tail = context.partitioned.tail
-    if tail is not None:
-        save(tail, directory / "host_tail.onnx")
-        names = [value.name or "" for value in tail.graph.inputs]
-        values.update(compile_model(tail).run({name: values[name] for name in names}))
-    composed = {value.name or "": values[value.name or ""] for value in context.model.graph.outputs}
+    for model in context.partitioned.models:
+        save(model, directory / f"{model.graph.name}.onnx")
+    composed = compose(context.partitioned, context.samples.inputs)
     check = compare_outputs(
         context.model, context.samples.inputs, composed, left="cleaned QONNX", right="composed partitions"
     )
@@ -171,7 +164,7 @@ def run_partition(context: Context, directory: Path) -> dict[str, Any]:
         "partitions": [
             {"name": part.name, "backend": part.backend, "nodes": list(part.nodes)} for part in context.parts
         ],
-        "host_nodes": [node.name or "" for node in tail.graph] if tail is not None else [],
+        "host_nodes": [*context.partitioned.pre_nodes, *context.partitioned.post_nodes],
         "checks": [check.to_dict()],
     }
 
