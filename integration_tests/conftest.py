@@ -12,9 +12,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from road import Report
-
 from qonnx_core.build import Build, BuildConfig
+from road import Report
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from road import ROOT, assert_exact
 
 MODELS = {"digits_brevitas": "UINT5", "digits_qkeras": "UINT5*1/16"}

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from road import ROOT, assert_exact
 
 from qonnx_core.testing import shared_file
+from road import ROOT, assert_exact
 
 MODELS = {
     "TFC_1W2A": ("models/zoo/TFC_1W2A.onnx", "models/zoo/TFC_1W2A.npz", "UINT8*1/255"),

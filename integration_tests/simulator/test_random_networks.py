@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from road import assert_exact
 
 from qonnx_core import save
 from qonnx_core.build import load
 from qonnx_core.errors import InvalidInput, Mismatch, Unsupported
 from qonnx_core.testing.random_mlp import MlpShape, random_mlp
+from road import assert_exact
 
 SHAPES = {
     "power of two": MlpShape(),
@@ -112,7 +112,7 @@ def test_a_damaged_weight_file_is_found_with_tensor_sample_waves_and_command(
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["mismatches"] > 0
     assert not report["complete"]
-    assert list((tmp_path / "out" / "mismatch").glob("*.vcd"))[0].stat().st_size > 1000
+    assert next((tmp_path / "out" / "mismatch").glob("*.vcd")).stat().st_size > 1000
     assert "--steps simulate" in str(caught.value)
 
 
@@ -120,9 +120,7 @@ def test_label_select_answers_with_the_lowest_index_of_the_largest_logit(
     network: Callable[..., Path], build: Callable[..., Any], tmp_path: Path
 ) -> None:
     path = network(MlpShape(tail=False))
-    report = build(
-        path, "finn", input_types={"": "INT6*1/8"}, samples=64, label_select=True, steps=("simulate",)
-    )
+    report = build(path, "finn", input_types={"": "INT6*1/8"}, samples=64, label_select=True, steps=("simulate",))
     assert report["mismatches"] == 0
     finished = load(tmp_path / "out")
     x = np.random.default_rng(7).integers(-32, 32, (20, 6)).astype(np.float32) / 8

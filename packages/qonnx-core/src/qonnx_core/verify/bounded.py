@@ -25,7 +25,7 @@ SLACK = 1.0 + 2.0**-18
 """Covers terms of second order, and the rounding of the bounds themselves, which are computed in float64."""
 
 
-class NoBound(QonnxError):  # noqa: N818  (named like its siblings in errors.py)
+class NoBound(QonnxError):
     """No float error bound is known for an operator as it is used; the message says what stands in the way."""
 
 
