@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -31,6 +32,7 @@ from qonnx_core.errors import QonnxError
 
 HERE = Path(__file__).parent
 REQUIRED_ACCURACY = 0.93
+TABLE_WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def build(model: Model, folder: Path, backend: str, output: Path, synthesize: li
 
 def results(rows: list[dict[str, Any]]) -> Table:
     """Return the table of all builds."""
-    table = Table(title="Handwritten digits, held-out part: from framework to simulated hardware")
+    table = Table(title="Handwritten digits, held-out part: from framework to simulated hardware", box=SIMPLE_HEAD)
     columns = (
         "model",
         "backend",
@@ -181,7 +183,9 @@ def main() -> int:
         console.print(f"error: {error}", markup=False)
         return 1
     (output / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
-    Console().print(results(rows))
+    table = Console()
+    table.width = max(table.width, TABLE_WIDTH)  # a narrow terminal breaks lines rather than numbers
+    table.print(results(rows))
     console.print(
         f"{time.perf_counter() - started:.0f} s; each build's report is {output}/*/report.html", highlight=False
     )
