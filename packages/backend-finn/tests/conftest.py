@@ -17,6 +17,8 @@ from backend_finn.plan import FinnDesign
 from qonnx_core.eda.simulate import SimulationResult, Simulator
 from qonnx_core.eda.streams import Component
 from qonnx_core.eda.targets import Target
+from qonnx_core.eda.tools import find_compiler, find_verilator, find_yosys
+from qonnx_core.errors import ToolMissing
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ir.grid import Grid
 from qonnx_core.passes.streamline import IntegerForm, Port, view
@@ -148,8 +150,27 @@ class Outcome:
     smooth: SimulationResult
 
 
+@pytest.fixture(scope="session")
+def simulator() -> None:
+    """Skip without the tools that simulation needs."""
+    try:
+        find_verilator()
+        find_compiler()
+    except ToolMissing as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def synthesizer() -> None:
+    """Skip without Yosys."""
+    try:
+        find_yosys()
+    except ToolMissing as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture
-def build(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
+def build(tmp_path: Path, simulator: None) -> Callable[..., Outcome]:
     """Plan, emit, emulate and simulate a form; every step has to give the numpy result, also with random gaps."""
 
     def run(form: Any, options: Mapping[str, object] | None = None, frames: int = 24, seed: int = 0) -> Outcome:

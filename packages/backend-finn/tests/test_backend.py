@@ -20,6 +20,7 @@ from qonnx_core.plugins import backends
 from qonnx_core.testing.backend_contract import check_backend
 
 
+@pytest.mark.usefixtures("simulator")
 @pytest.mark.parametrize("options", [None, {"target_cycles": 3}])
 def test_the_backend_keeps_the_contract(tmp_path: Path, options: dict[str, object] | None) -> None:
     check_backend(BACKEND, tmp_path, options=options)

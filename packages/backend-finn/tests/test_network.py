@@ -73,6 +73,7 @@ def test_the_same_design_gives_the_same_bytes(make: SimpleNamespace, tmp_path: P
     assert written[0] == written[1]
 
 
+@pytest.mark.usefixtures("simulator")
 def test_names_of_the_model_do_not_reach_the_sources(make: SimpleNamespace, tmp_path: Path) -> None:
     rng = np.random.default_rng(6)
     layer = make.product(rng, make.tensor("x", (1, 4), "UINT2"), 4, "INT2", name='evil */ `include "x" \n endmodule')
@@ -84,6 +85,7 @@ def test_names_of_the_model_do_not_reach_the_sources(make: SimpleNamespace, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("synthesizer")
 @pytest.mark.parametrize("family", ["xc7", "ecp5"])
 def test_a_network_is_synthesized_near_its_estimate(make: SimpleNamespace, tmp_path: Path, family: str) -> None:
     rng = np.random.default_rng(7)

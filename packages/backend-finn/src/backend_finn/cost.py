@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 BRAM18_BITS = 18432
 LUT_ROM_DEPTH = 64  # one LUT6 holds 64 bits of a memory that is read one bit at a time
-BLOCK_ROM_DEPTH = 128  # deeper memories become block RAM
+BLOCK_ROM_DEPTH = 512  # deeper memories become block RAM
+DEEP_LUT_ROM = 1.6  # LUTs for each 64 bits of a memory that takes more than one LUT a bit
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def bram18_for(depth: int, width: int) -> int:
 def rom(depth: int, width: int) -> Resources:
     """Return the resources of a read-only memory with a registered output."""
     if depth <= BLOCK_ROM_DEPTH:
-        filled = 0.5 if depth < 16 else 0.85
+        filled = 0.5 if depth < 16 else 0.85 if depth <= LUT_ROM_DEPTH else DEEP_LUT_ROM
         return Resources(
             lut=filled * width * -(-depth // LUT_ROM_DEPTH) if depth > 1 else 0.0, ff=width if depth > 1 else 0
         )

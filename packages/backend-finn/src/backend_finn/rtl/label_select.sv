@@ -35,10 +35,8 @@ module label_select #(
   logic                        first, last, take;
   logic [IndexBits-1:0]        base_q;  // index of lane 0
   logic [K-1:0]                used_q, used_d;
-  logic signed [ValueBits-1:0] value_q [K];
-  logic signed [ValueBits-1:0] value_d [K];
-  logic [IndexBits-1:0]        index_q [K];
-  logic [IndexBits-1:0]        index_d [K];
+  logic [K-1:0][ValueBits-1:0] value_q, value_d;
+  logic [K-1:0][IndexBits-1:0] index_q, index_d;
 
   assign first = base_q == '0;
   assign last  = base_q == IndexBits'(Labels - PE);
@@ -54,7 +52,7 @@ module label_select #(
       x = InSigned ? ValueBits'($signed(in_data_i[p*InBits +: InBits]))
                    : $signed(ValueBits'(in_data_i[p*InBits +: InBits]));
       for (int unsigned k = 0; k < K; k++) begin
-        beats[k] = ~used_d[k] | (Largest ? x > value_d[k] : x < value_d[k]);
+        beats[k] = ~used_d[k] | (Largest ? x > $signed(value_d[k]) : x < $signed(value_d[k]));
       end
       for (int unsigned n = 0; n < K; n++) begin
         automatic int unsigned k;
@@ -74,8 +72,8 @@ module label_select #(
     end
   end
 
-  logic [IndexBits-1:0] out_q [K];
-  logic [CountBits-1:0] left_q;  // indices that are still to be handed out
+  logic [K-1:0][IndexBits-1:0] out_q;
+  logic [CountBits-1:0]        left_q;  // indices that are still to be handed out
 
   assign out_valid_o = left_q != '0;
   assign out_data_o  = OutBits'(out_q[0]);

@@ -87,21 +87,22 @@ module mvau #(
   end
 
   // 2: the dot product of one word with one word of each row.
-  logic               first_2, last_2, valid_2;
-  logic [DotBits-1:0] dot_d [PE];
-  logic [DotBits-1:0] dot_q [PE];
+  logic                       first_2, last_2, valid_2;
+  logic [PE-1:0][DotBits-1:0] dot_q;
 
   for (genvar p = 0; p < PE; p++) begin : gen_dot
+    logic [DotBits-1:0] dot_d;
+
     always_comb begin
-      dot_d[p] = '0;
+      dot_d = '0;
       for (int unsigned j = 0; j < WBits; j++) begin
         for (int unsigned i = 0; i < ABits; i++) begin
           if ((ASigned && i == ABits-1) != (WSigned && j == WBits-1)) begin
-            dot_d[p] -= DotBits'($countones(
+            dot_d -= DotBits'($countones(
               Xnor ? ~(w_q[(p*WBits+j)*SIMD +: SIMD] ^ a_q[i*SIMD +: SIMD])
                    : w_q[(p*WBits+j)*SIMD +: SIMD] & a_q[i*SIMD +: SIMD])) << (i + j + Worth);
           end else begin
-            dot_d[p] += DotBits'($countones(
+            dot_d += DotBits'($countones(
               Xnor ? ~(w_q[(p*WBits+j)*SIMD +: SIMD] ^ a_q[i*SIMD +: SIMD])
                    : w_q[(p*WBits+j)*SIMD +: SIMD] & a_q[i*SIMD +: SIMD])) << (i + j + Worth);
           end
@@ -109,7 +110,7 @@ module mvau #(
       end
     end
     always_ff @(posedge clk_i) begin
-      if (en) dot_q[p] <= dot_d[p];
+      if (en) dot_q[p] <= dot_d;
     end
   end
 

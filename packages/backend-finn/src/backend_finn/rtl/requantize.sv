@@ -46,7 +46,8 @@ module requantize #(
 
   for (genvar p = 0; p < PE; p++) begin : gen_lane
     logic signed [WideBits-1:0] x, rounded_d, rounded_q;
-    logic signed [ClipBits-1:0] wide, clipped;
+    logic signed [ClipBits-1:0] wide;
+    logic        [OutBits-1:0]  clipped;
 
     assign x = InSigned ? WideBits'($signed(in_data_i[p*InBits +: InBits]))
                         : $signed(WideBits'(in_data_i[p*InBits +: InBits]));
@@ -74,12 +75,12 @@ module requantize #(
     end
 
     assign wide    = ClipBits'(rounded_q);
-    assign clipped = wide < ClipBits'(Lo) ? ClipBits'(Lo) : wide > ClipBits'(Hi) ? ClipBits'(Hi) : wide;
+    assign clipped = wide < ClipBits'(Lo) ? OutBits'(Lo) : wide > ClipBits'(Hi) ? OutBits'(Hi) : OutBits'(wide);
 
     always_ff @(posedge clk_i) begin
       if (en) begin
         rounded_q                        <= rounded_d;
-        out_data_o[p*OutBits +: OutBits] <= OutBits'(clipped);
+        out_data_o[p*OutBits +: OutBits] <= clipped;
       end
     end
   end

@@ -38,9 +38,9 @@ module thresholding #(
     $error("thresholding: ThresholdBits has to hold a signed input, and Stages is at least 1");
   end
 
-  logic              en;
-  logic [Stages-1:0] valid_q;
-  logic [FoldBits-1:0] fold_q [Stages];  // of the word that enters stage s
+  logic                            en;
+  logic [Stages-1:0]               valid_q;
+  logic [Stages-1:0][FoldBits-1:0] fold_q;  // of the word that enters stage s
 
   assign en         = ~out_valid_o | out_ready_i;
   assign in_ready_o = en;
