@@ -59,7 +59,7 @@ def test_a_product_of_two_activations_is_refused() -> None:
 
 def test_every_layer_without_a_kernel_is_named(make: SimpleNamespace) -> None:
     x, y, z = (make.tensor(name, (1, 4), "BIPOLAR") for name in "xyz")
-    form = make.form(make.view.Scale("a", x, y, np.array([-1])), make.view.Scale("b", y, z, np.array([-1])))
+    form = make.form(make.view.Scale("a", x, y, np.array([3])), make.view.Scale("b", y, z, np.array([2])))
     with pytest.raises(Unsupported, match=r"2 layers have no kernel") as caught:
         BACKEND.plan(form, Target())
     assert [reason.split(":")[0] for reason in caught.value.reasons] == ["a", "b"]

@@ -66,9 +66,26 @@ def test_adding_constants_is_exact(build: Callable[..., Any], make: SimpleNamesp
     build(make.form(make.view.AddConstant("add", x, y, np.array([-60, 0, 64]))))
 
 
-def test_arithmetic_on_bipolar_tensors_is_refused(make: SimpleNamespace) -> None:
+@pytest.mark.parametrize(("factors", "output"), [([-1, 1, 3, -4], "INT4"), ([-1, 1, -1, 1], "BIPOLAR")])
+def test_bipolar_inputs_are_scaled_exactly(
+    build: Callable[..., Any], make: SimpleNamespace, factors: list[int], output: str
+) -> None:
+    x, y = make.tensor("x", (1, 4), "BIPOLAR"), make.tensor("y", (1, 4), output)
+    build(make.form(make.view.Scale("scale", x, y, np.array(factors))), {"folding": {"scale": {"PE": 2}}})
+
+
+@pytest.mark.parametrize(
+    ("source", "factor", "message"),
+    [
+        ("BIPOLAR", 3, r"scale: values other than -1 and \+1 in a BIPOLAR output; expected only changes of sign"),
+        ("INT4", 1, r"scale: arithmetic from INT4 to BIPOLAR; expected an integer output"),
+    ],
+)
+def test_a_bipolar_output_of_other_values_is_refused(
+    make: SimpleNamespace, source: str, factor: int, message: str
+) -> None:
     from backend_finn.kernels import Affine
 
-    x, y = make.tensor("x", (1, 4), "BIPOLAR"), make.tensor("y", (1, 4), "INT4")
-    with pytest.raises(Unsupported, match=r"scale: arithmetic between BIPOLAR and INT4; expected integer types"):
-        Affine.of(make.view.Scale("scale", x, y, np.array([3])))
+    x, y = make.tensor("x", (1, 4), source), make.tensor("y", (1, 4), "BIPOLAR")
+    with pytest.raises(Unsupported, match=message):
+        Affine.of(make.view.Scale("scale", x, y, np.array([factor])))

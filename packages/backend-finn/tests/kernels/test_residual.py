@@ -45,6 +45,13 @@ def test_a_tensor_added_to_itself_is_exact(build: Callable[..., Any], make: Simp
     build(make.form(make.view.Add("add", (x, x), y)), {"folding": {"add": {"PE": 3}}})
 
 
+def test_bipolar_operands_are_added_exactly(build: Callable[..., Any], make: SimpleNamespace) -> None:
+    a, b = make.tensor("a", (1, 6), "BIPOLAR"), make.tensor("b", (1, 6), "INT3")
+    first = make.view.Add("first", (a, b), make.tensor("c", (1, 6), "INT4"))
+    second = make.view.Add("second", (first.output, a), make.tensor("y", (1, 6), "INT5"))
+    build(make.form(first, second), {"folding": {"first": {"PE": 3}, "second": {"PE": 2}}})
+
+
 def test_two_inputs_meet(build: Callable[..., Any], make: SimpleNamespace) -> None:
     a, b = make.tensor("a", (1, 6), "INT4"), make.tensor("b", (1, 6), "UINT3")
     build(make.form(make.view.Add("add", (a, b), make.tensor("y", (1, 6), "INT6"))))

@@ -23,6 +23,8 @@ from qonnx_core.errors import Unsupported
         ((1, 6), 2, "INT10", "INT8", False),
         ((1, 3), 1, "INT16", "UINT5", False),
         ((1, 1), 1, "INT4", "UINT2", False),
+        ((1, 6), 2, "BIPOLAR", "UINT2", False),
+        ((1, 6), 3, "BIPOLAR", "BIPOLAR", True),
     ],
 )
 def test_thresholds_are_exact_word_for_word(

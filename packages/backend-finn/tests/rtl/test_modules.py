@@ -21,6 +21,7 @@ WRONG = [
     ("thresholding", {"ThresholdBits": 2}, "ThresholdBits has to hold a signed input"),
     ("label_select", {"PE": 3}, "PE has to divide Labels"),
     ("label_select", {"OutBits": 2}, "OutBits holds an index"),
+    ("stream_add", {"ABipolar": 1}, "a bipolar operand has one bit"),
     ("channel_affine", {"PE": 3}, "PE has to divide Channels"),
     ("requantize", {"Shift": 20}, "Shift is at most InBits"),
     ("requantize", {"Rounding": '"ROUND"'}, "Rounding is HALF_EVEN"),

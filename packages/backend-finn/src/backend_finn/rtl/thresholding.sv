@@ -90,13 +90,14 @@ module thresholding #(
           if (en) threshold_q <= memory[fold_q[0]];
         end
       end else begin : gen_next
+        localparam int unsigned AddressBits = $clog2(Fold << s);
         logic [s-1:0] known_q;
         assign x_d = gen_stage[s-1].x_q;
         assign count_d[s] = Stages'({known_q, reached});
         always_ff @(posedge clk_i) begin
           if (en) begin
             known_q     <= count_d[s-1][s-1:0];
-            threshold_q <= memory[{fold_q[s], count_d[s-1][s-1:0]}];
+            threshold_q <= memory[AddressBits'({fold_q[s], count_d[s-1][s-1:0]})];
           end
         end
       end

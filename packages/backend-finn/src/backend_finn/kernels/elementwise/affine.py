@@ -16,7 +16,7 @@ from qonnx_core.passes.streamline.view import AddConstant, Scale
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Affine(Kernel):
-    """``output = input * factor + constant``, one of each for every channel."""
+    """``output = input * factor + constant``, one of each for every channel, on the codes that lie on the wires."""
 
     factor: IntArray
     constant: IntArray
@@ -25,22 +25,26 @@ class Affine(Kernel):
     def of(layer: Scale | AddConstant) -> Affine:
         """Return the kernel of a layer, folded to one channel a cycle."""
         input_, output = Wire.of(layer.input), Wire.of(layer.output)
-        if input_.bipolar or output.bipolar:
-            raise Unsupported(
-                f"{layer.name}: arithmetic between {input_.datatype} and {output.datatype}; expected integer types. "
-                "Annotate the tensors with INT2."
-            )
-        channels = (input_.channels,)
-        ones, zeros = np.ones(channels, np.int64), np.zeros(channels, np.int64)
+        factor, constant = np.ones(input_.channels, np.int64), np.zeros(input_.channels, np.int64)
         if isinstance(layer, Scale):
-            return Affine(
-                name=layer.name, inputs=(input_,), output=output, factor=ones * np.asarray(layer.factor, np.int64),
-                constant=zeros,
-            )  # fmt: skip
-        return Affine(
-            name=layer.name, inputs=(input_,), output=output, factor=ones,
-            constant=zeros + np.asarray(layer.constant, np.int64),
-        )  # fmt: skip
+            factor = factor * np.asarray(layer.factor, np.int64)
+        else:
+            constant = constant + np.asarray(layer.constant, np.int64)
+        if input_.bipolar and output.bipolar:
+            if bool((np.abs(factor) != 1).any() or constant.any()):
+                raise Unsupported(
+                    f"{layer.name}: values other than -1 and +1 in a BIPOLAR output; expected only changes of sign. "
+                    "Annotate the output with INT2 or more."
+                )
+            constant = (1 - factor) // 2
+        elif output.bipolar:
+            raise Unsupported(
+                f"{layer.name}: arithmetic from {input_.datatype} to BIPOLAR; expected an integer output. "
+                "Annotate the output with INT2 or more."
+            )
+        elif input_.bipolar:  # a value is twice its code less one
+            factor, constant = 2 * factor, constant - factor
+        return Affine(name=layer.name, inputs=(input_,), output=output, factor=factor, constant=constant)
 
     @property
     def op_type(self) -> str:
@@ -106,4 +110,4 @@ class Affine(Kernel):
             from_bits(pairs[:, :factor_bits], signed=True),
             from_bits(pairs[:, factor_bits:], signed=True),
         )
-        return self.output.to_values(inputs[0] * factor + constant)
+        return self.output.to_values(self.inputs[0].to_codes(inputs[0]) * factor + constant)

@@ -20,10 +20,8 @@ class AddStreams(Kernel):
         """Return the kernel of a layer, folded to one element a cycle."""
         wires = tuple(Wire.of(tensor) for tensor in layer.inputs)
         output = Wire.of(layer.output)
-        if any(wire.bipolar for wire in (*wires, output)):
-            raise Unsupported(
-                f"{layer.name}: a sum of BIPOLAR tensors; expected integer types. Annotate them with INT2."
-            )
+        if output.bipolar:
+            raise Unsupported(f"{layer.name}: a sum as BIPOLAR; expected an integer type. Annotate it with INT3.")
         if any(wire.elements != output.elements for wire in wires):
             raise Unsupported(
                 f"{layer.name}: a sum of shapes {wires[0].shape} and {wires[1].shape}; expected equal shapes. "
@@ -63,8 +61,10 @@ class AddStreams(Kernel):
             ("PE", self.pe),
             ("ABits", first.bits),
             ("ASigned", first.signed),
+            ("ABipolar", first.bipolar),
             ("BBits", second.bits),
             ("BSigned", second.signed),
+            ("BBipolar", second.bipolar),
             ("OutBits", self.output.bits),
         )
         return (Stage("stream_add", parameters, self.pe * self.output.bits),)

@@ -11,7 +11,6 @@ from backend_finn.kernels.base import IntArray, Kernel, Stage
 from backend_finn.kernels.thresholding.search import Search
 from backend_finn.memory import Image
 from backend_finn.wires import Wire
-from qonnx_core.errors import Unsupported
 from qonnx_core.passes.streamline.view import Thresholds
 
 
@@ -25,12 +24,12 @@ class Thresholding(Kernel):
     def of(layer: Thresholds) -> Thresholding:
         """Return the kernel of a layer, folded to one channel a cycle."""
         input_, output = Wire.of(layer.input), Wire.of(layer.output)
-        if input_.bipolar:
-            raise Unsupported(f"{layer.name}: thresholds on a BIPOLAR input; expected an integer type. Fold them away.")
+        thresholds, lo, hi = np.asarray(layer.thresholds, np.int64), input_.lo, input_.hi
+        if input_.bipolar:  # 2 c - 1 >= t where the code c is at least half of t + 1, rounded up
+            thresholds, lo, hi = -(-(thresholds + 1) // 2), (lo + 1) // 2, (hi + 1) // 2
         search = Search.of(
-            layer.name, np.asarray(layer.thresholds, np.int64), input_.lo, input_.hi, (input_.bits, input_.signed),
-            output, int(layer.base), int(layer.step),
-        )  # fmt: skip
+            layer.name, thresholds, lo, hi, (input_.bits, input_.signed), output, int(layer.base), int(layer.step)
+        )
         return Thresholding(name=layer.name, inputs=(input_,), output=output, search=search)
 
     @property
@@ -68,7 +67,7 @@ class Thresholding(Kernel):
 
     def run(self, inputs: tuple[IntArray, ...]) -> IntArray:
         """Return the quantized values."""
-        return self.output.to_values(self.search.run(inputs[0], self.pe))
+        return self.output.to_values(self.search.run(self.inputs[0].to_codes(inputs[0]), self.pe))
 
     def operations(self) -> dict[str, int]:
         """Return the number of thresholds."""
