@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,8 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from backend_hls4ml.distributed import requantize_integer
 
+from backend_hls4ml.distributed import requantize_integer
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ir.grid import Grid
 from qonnx_core.passes.streamline import view
@@ -108,7 +109,7 @@ def random_mlp(
     lo, hi = (-1, 1) if source == DataType.BIPOLAR else (int(source.min), int(source.max))
     x = first = tensor("x", sizes[0], lo, hi, source)
     layers: list[view.Layer] = []
-    for number, (rows, columns) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (rows, columns) in enumerate(itertools.pairwise(sizes)):
         w = random_weights(rng, (rows, columns), weights)
         b = rng.integers(-9, 10, size=columns) if bias else None
         low, high = product_range(w, lo, hi, b)
@@ -163,5 +164,10 @@ def random_inputs(form: NumpyForm, frames: int, seed: int) -> dict[str, np.ndarr
 def networks() -> SimpleNamespace:
     """The makers of networks, tensors and inputs above."""
     return SimpleNamespace(
-        Form=NumpyForm, mlp=random_mlp, inputs=random_inputs, tensor=tensor, weights=random_weights, product_range=product_range
+        Form=NumpyForm,
+        mlp=random_mlp,
+        inputs=random_inputs,
+        tensor=tensor,
+        weights=random_weights,
+        product_range=product_range,
     )

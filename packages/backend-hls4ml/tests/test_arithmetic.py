@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from backend_hls4ml.arithmetic import (
     ROUNDING_MODES,
     arg_extreme,
     at_least,
     count_at_least,
+    plus,
     shift_round_clip,
+    times,
     tree_sum,
 )
 from backend_hls4ml.distributed import SOLVER_OPTIONS, requantize_integer
-
+from backend_hls4ml.optimize import optimize
 from qonnx_core.errors import Unsupported
 
 alkaid_trace = pytest.importorskip("alkaid.trace", reason="alkaid is not installed")
@@ -28,7 +31,7 @@ def values(lo, hi, count=1):
 
 
 def evaluate(inputs, outputs, arguments):
-    logic = alkaid_trace.trace(inputs, outputs)
+    logic = optimize(alkaid_trace.trace(inputs, outputs, optimize=False))
     columns = np.ascontiguousarray(np.asarray(arguments, dtype=np.float64).reshape(-1, len(inputs)))
     return np.rint(logic.predict(columns)).astype(np.int64)
 
@@ -52,6 +55,34 @@ def test_thresholds_are_counted_in_every_form(form, lo, hi, negated):
             assert (expected == always).all()
         else:
             assert np.array_equal(evaluate([x], [counted], arguments)[:, 0] + always, expected), thresholds
+
+
+@pytest.mark.parametrize("factor", [0, 1, -1, 3, -7, 255, 8356717, 16504802, -33554431])
+def test_a_product_with_a_wide_constant_is_exact(factor):
+    (x,) = values(-16, 15)
+    found = evaluate([x], [times(x, factor)], np.arange(-16, 16))[:, 0]
+    assert np.array_equal(found, np.arange(-16, 16) * factor)
+
+
+@pytest.mark.parametrize("constant", [0, -1, 2**24 + 1, -(2**27) - 5, 115533614, 2**29 - 1])
+@pytest.mark.parametrize("factor", [1, -1, 4])
+def test_a_sum_with_a_wide_constant_is_exact(constant, factor):
+    (x,) = values(-(2**15), 2**15 - 1)
+    arguments = np.random.default_rng(0).integers(-(2**15), 2**15, size=2000)
+    found = evaluate([x], [plus(x * float(factor), constant)], arguments)[:, 0]
+    assert np.array_equal(found, arguments * factor + constant)
+
+
+@pytest.mark.parametrize("form", ["auto", "comparators", "search"])
+def test_wide_thresholds_are_exact(form):
+    rng = np.random.default_rng(3)
+    (x,) = values(-(2**28), 2**28 - 1)
+    thresholds = np.sort(rng.integers(-(2**28), 2**28, size=37))
+    near = (thresholds[:, None] + np.arange(-2, 3)).ravel()
+    arguments = np.concatenate([near, rng.integers(-(2**28), 2**28, size=500)]).clip(-(2**28), 2**28 - 1)
+    counted, always = count_at_least(x, thresholds.tolist(), form)
+    found = evaluate([x], [counted], arguments)[:, 0] + always
+    assert np.array_equal(found, (arguments[:, None] >= thresholds).sum(1))
 
 
 @pytest.mark.parametrize("thresholds", [[0], [0, 0], [64, 192], [128], [-64, 0, 32], [4, 8, 12], [-128]])
@@ -121,7 +152,7 @@ def test_the_integer_rounding_equals_the_definition_in_rationals():
 
 def test_an_unknown_rounding_mode_is_refused():
     (x,) = values(0, 7)
-    with pytest.raises(Unsupported, match="rounding mode 'NEAREST'.*expected one of ROUND"):
+    with pytest.raises(Unsupported, match=r"rounding mode 'NEAREST'.*expected one of ROUND"):
         shift_round_clip(x, 0, 1, "NEAREST", 0, 7)
     with pytest.raises(Unsupported, match="rounding mode 'NEAREST'"):
         requantize_integer(3, 1, "NEAREST", 0, 7)

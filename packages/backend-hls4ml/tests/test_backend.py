@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import onnx_ir as ir
 import pytest
+
 from backend_hls4ml import BACKEND
 from backend_hls4ml.backend import NetworkRunner
-
 from qonnx_core.backend import Backend, Design
 from qonnx_core.eda.targets import Target
 from qonnx_core.errors import InvalidInput, Unsupported
@@ -18,6 +18,7 @@ from qonnx_core.ir.grid import Grid
 from qonnx_core.passes.streamline import to_integer_form
 from qonnx_core.plugins import backends
 from qonnx_core.testing import shared_file
+from qonnx_core.testing.backend_contract import SHAPES, check_backend
 from qonnx_core.testing.random_mlp import MlpShape, random_mlp
 
 FAST = {"hls_project": False, "check_samples": 64}
@@ -30,13 +31,22 @@ def integer_form(seed, shape, quantizer="shift", grid="INT6*2^-3"):
 def seeded_integers(form, frames, seed):
     rng = np.random.default_rng(seed)
     return {
-        port.name: rng.integers(*port.grid.integers, endpoint=True, size=(frames, *port.shape[1:])) for port in form.inputs
+        port.name: rng.integers(*port.grid.integers, endpoint=True, size=(frames, *port.shape[1:]))
+        for port in form.inputs
     }
 
 
 def test_the_backend_is_found_by_its_entry_point():
     assert isinstance(BACKEND, Backend)
     assert backends()["hls4ml"] is BACKEND
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"io_type": "io_stream", "hls_backend": "Vivado", "input_elements_per_beat": 1}]
+)
+def test_the_backend_keeps_the_contract(tmp_path, options):
+    shapes = SHAPES if not options else SHAPES[:1]
+    check_backend(BACKEND, tmp_path, shapes=shapes, options={"check_samples": 64, **options})
 
 
 def test_importing_the_backend_imports_neither_hls4ml_nor_alkaid():
@@ -155,5 +165,7 @@ def test_the_jet_tagging_model_is_exact_from_integer_form_to_simulated_rtl(tmp_p
     except ToolMissing as error:
         pytest.skip(str(error))
     assert np.array_equal(compiled.run(inputs)[sink.name], expected)
-    result = simulation.run({"s_axis_0": inputs[source.name].reshape(-1, *source.shape)}, source_gap=0.3, sink_gap=0.3, seed=1)
+    result = simulation.run(
+        {"s_axis_0": inputs[source.name].reshape(-1, *source.shape)}, source_gap=0.3, sink_gap=0.3, seed=1
+    )
     assert np.array_equal(result.outputs["m_axis_0"].reshape(expected.shape), expected)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from backend_hls4ml import BACKEND
 from backend_hls4ml.component import choose_elements_per_beat, sink_depth
-
 from qonnx_core.eda.simulate import Simulator
 from qonnx_core.eda.targets import Target
 from qonnx_core.errors import InvalidInput, ToolMissing
@@ -101,7 +101,8 @@ def test_two_parts_live_in_one_design(networks, tmp_path):
     first.outputs = (type(first.outputs[0])("act0", "middle", second.inputs[0].grid, (1, 6)),)
     second.inputs = (type(second.inputs[0])("x", "middle", second.inputs[0].grid, (1, 6)),)
     parts = [
-        built(form, tmp_path, top=f"part{n}_hls4ml", input_elements_per_beat=2)[1] for n, form in enumerate((first, second))
+        built(form, tmp_path, top=f"part{n}_hls4ml", input_elements_per_beat=2)[1]
+        for n, form in enumerate((first, second))
     ]
     whole = stitch(parts, tmp_path / "stitched")
     assert (whole.directory / "LICENSE.alkaid").is_file()

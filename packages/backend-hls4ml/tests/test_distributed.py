@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from backend_hls4ml.backend import _tensors
 from backend_hls4ml.distributed import signed_digits, trace_network
 from backend_hls4ml.options import Options
-
 from qonnx_core.errors import Unsupported
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.passes.streamline import view
@@ -58,6 +58,11 @@ def test_threshold_forms_agree_on_many_levels(networks, form):
 def test_blocks_of_any_size_give_the_same_numbers(networks, block_weights):
     assert_exact(networks, networks.mlp(9, [20, 70, 5], weights="2"), block_weights=block_weights)
     assert_exact(networks, networks.mlp(9, [20, 7, 5], weights="bipolar"), block_weights=block_weights)
+
+
+@pytest.mark.parametrize("bits", [12, 17, 22, 25])
+def test_wide_weights_are_exact(networks, bits):
+    assert_exact(networks, networks.mlp(bits, [6, 5], input_type="INT2", weights=str(bits)))
 
 
 def test_labels_follow_argmax_with_ties(networks):
@@ -139,7 +144,6 @@ def test_negative_bits_through_thresholds_and_products_are_exact(networks, bits)
 
 def test_the_self_check_sees_a_wrong_network(networks):
     from backend_hls4ml.check import check_network
-
     from qonnx_core.errors import Mismatch
 
     form, other = networks.mlp(1, [6, 5, 3]), networks.mlp(2, [6, 5, 3])
@@ -161,7 +165,7 @@ def test_a_wide_accumulator_is_refused(networks):
     x = networks.tensor("x", 2, -(2**25), 2**25 - 1)
     y = networks.tensor("y", 1, -(2**32), 2**32)
     form = networks.Form([x], [y], [view.MatMul("fc", x, y, np.array([[100], [3]]), DataType.parse("INT8"))])
-    with pytest.raises(Unsupported, match="a value ranges over .*is exact here"):
+    with pytest.raises(Unsupported, match=r"a value ranges over .*is exact here"):
         trace_form(form)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from backend_hls4ml.backend import _tensors
 from backend_hls4ml.graph import build_layer_list, integer_bits, precision_text
 from backend_hls4ml.options import Options
-
 from qonnx_core.errors import Unsupported
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.passes.streamline import view

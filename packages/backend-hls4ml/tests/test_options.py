@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from backend_hls4ml.options import Options, parse_options
 
+from backend_hls4ml.options import Options, parse_options
 from qonnx_core.errors import InvalidInput
 
 
@@ -11,7 +11,7 @@ def test_no_options_are_the_defaults():
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones():
-    with pytest.raises(InvalidInput, match="found 'reuse'; expected one of .*reuse_factor"):
+    with pytest.raises(InvalidInput, match=r"found 'reuse'; expected one of .*reuse_factor"):
         parse_options({"reuse": 2})
 
 

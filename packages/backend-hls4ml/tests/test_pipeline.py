@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from backend_hls4ml.backend import _tensors
 from backend_hls4ml.distributed import trace_network
 from backend_hls4ml.options import Options

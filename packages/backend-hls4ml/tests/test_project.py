@@ -6,12 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
+
 from backend_hls4ml import BACKEND
 from backend_hls4ml.backend import _tensors
 from backend_hls4ml.graph import build_layer_list
 from backend_hls4ml.options import Options
 from backend_hls4ml.project import compile_project, vendor_command, write_project
-
 from qonnx_core.eda.targets import Target
 from qonnx_core.errors import InvalidInput, ToolMissing
 from qonnx_core.ir.datatypes import DataType

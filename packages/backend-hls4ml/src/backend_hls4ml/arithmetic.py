@@ -1,7 +1,7 @@
 """Exact integer functions on alkaid's traced values: comparison, thresholds, rounding, selection.
 
-A traced value is an ``alkaid.trace.FVariable``. Everything here is elementary, so that the same lines serve every layer;
-each function is checked exhaustively by the tests.
+A traced value is an ``alkaid.trace.FVariable``. Everything here is elementary, so that the same lines serve every
+layer; each function is checked exhaustively by the tests.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ MANY_THRESHOLDS = 16
 
 ROUNDING_MODES = ("ROUND", "FLOOR", "CEIL", "UP", "DOWN", "HALF_UP", "HALF_DOWN")
 
+_TABLE_ENTRY_BITS = 20  # alkaid 0.8.2 makes its tables in single precision
+
+_SHORT_FACTOR_BITS, _WIDE_FACTOR_BITS, _WIDE_PART_BITS = 10, 20, 16
+_FRESH_TABLE_BITS = 4
+_SINGLE_BITS = 24
+
 _UNBOUNDED = 60  # integer bits of a quantization that only cuts fraction bits
 
 
@@ -41,7 +47,8 @@ def at_least(value: Value, threshold: int) -> Value:
     """Return the bit ``value >= threshold``; one adder, none for the sign of a value that is not negated."""
     if threshold == 0 and value._factor > 0:
         return value.is_negative() * -1.0 + 1.0
-    return (-value + float(threshold - 1)).is_negative()
+    step = int(value.step)  # a constant on the value's own grid: the lowest bit of a wide one would be misjudged
+    return plus(-value, -(-threshold // step) * step - step).is_negative()
 
 
 def is_less(left: Value, right: Value) -> Value | bool:
@@ -61,11 +68,80 @@ def tree_sum(values: Sequence[Value]) -> Value:
     return level[0]
 
 
-def count_at_least(value: Value, thresholds: Sequence[int], form: ThresholdForm = "auto") -> tuple[Value | None, int]:
-    """Return ``(v, n)`` with ``v + n`` the number of thresholds that are at most ``value``; ``v`` is None for a constant.
+def plus(value: Value, constant: int) -> Value:
+    """Return the value plus a constant; one of more than 24 significant bits is added in halves.
 
-    Thresholds that the range of the value decides cost nothing. The others become comparators summed in a balanced tree,
-    one look-up table, or a binary search whose thresholds are selected by the bits found so far.
+    alkaid 0.8.2 looks for the lowest bit of a constant in single precision and cuts off what lies below.
+    """
+    odd = constant // (constant & -constant) if constant else 0
+    if abs(odd) < 2**_SINGLE_BITS or is_constant(value):
+        return value + float(constant)
+    upper, lower = _halves(value, _WIDE_PART_BITS)
+    low = constant % 2**_WIDE_PART_BITS
+    return (upper + float(constant - low)) + fresh(lower + float(low))
+
+
+def _halves(value: Value, position: int) -> tuple[Value, Value]:
+    """Cut a value at a bit: what lies from it on, and the unsigned rest below; their sum is the value."""
+    return value.quantize(1, _UNBOUNDED, -position), value.quantize(0, position, _UNBOUNDED)
+
+
+def times(value: Value, factor: int) -> Value:
+    """Return the value times a constant, as a tree of shifted terms, one for each non-zero signed digit.
+
+    alkaid 0.8.2 multiplies, and finds the lowest bit of a linear combination, in single precision. So a wide constant
+    goes in parts whose coefficients stay short.
+    """
+    odd = factor // (factor & -factor) if factor else 0
+    if abs(odd) < 2**_SHORT_FACTOR_BITS:
+        return _times_short(value, factor)
+    value = fresh(value)
+    low = factor % 2**_WIDE_PART_BITS
+    if abs(odd) < 2**_WIDE_FACTOR_BITS or low == 0:
+        return _times_short(value, factor)
+    high = (factor - low) >> _WIDE_PART_BITS
+    return fresh(times(value, high)) * 2.0**_WIDE_PART_BITS + _times_short(value, low)
+
+
+def _times_short(value: Value, factor: int) -> Value:
+    terms, shift, rest = [], 0, factor
+    while rest:
+        if rest & 1:
+            digit = 2 - (rest & 3)  # canonical signed digits: no two in a row
+            terms.append(value * float(digit * 2**shift))
+            rest -= digit
+        rest >>= 1
+        shift += 1
+    return tree_sum(terms) if terms else value * 0.0
+
+
+def fresh(value: Value) -> Value:
+    """Return the same value, but with a range of its own instead of a linear combination: wires, or a small table."""
+    if is_constant(value):
+        return value
+    if _index_bits(value) <= _FRESH_TABLE_BITS:
+        steps = round((value.high - value.low) / value.step)
+        return value.lookup(value.low + value.step * np.arange(steps + 1))
+    middle = round(np.log2(value.step)) + _FRESH_TABLE_BITS - 1
+    upper, lower = _halves(value, middle)
+    return upper + lower
+
+
+def select(index: Value, entries: Sequence[int]) -> Value:
+    """Return ``entries[index - index.low]``: a look-up table, in two halves where single precision ends."""
+    table = np.asarray(entries, dtype=np.int64)
+    if np.abs(table).max() < 2**_TABLE_ENTRY_BITS:
+        return index.lookup(table.astype(np.float64))
+    low = table % 2**_TABLE_ENTRY_BITS
+    high = (table - low) >> _TABLE_ENTRY_BITS
+    return select(index, high.tolist()) * 2.0**_TABLE_ENTRY_BITS + index.lookup(low.astype(np.float64))
+
+
+def count_at_least(value: Value, thresholds: Sequence[int], form: ThresholdForm = "auto") -> tuple[Value | None, int]:
+    """Return ``(v, n)`` with ``v + n`` the number of thresholds that are at most ``value``; ``v`` None for a constant.
+
+    Thresholds that the range of the value decides cost nothing. The others become comparators summed in a balanced
+    tree, one look-up table, or a binary search whose thresholds are selected by the bits found so far.
     """
     low, high = int(value.low), int(value.high)
     always = sum(1 for t in thresholds if t <= low)
@@ -79,7 +155,8 @@ def count_at_least(value: Value, thresholds: Sequence[int], form: ThresholdForm 
 def _without_low_bits(value: Value, thresholds: list[int]) -> tuple[Value, list[int]]:
     """Drop the bits that no threshold looks at: ``x >= t`` is ``x >> z >= t >> z`` where ``t`` ends in ``z`` zeros."""
     zeros = min((t & -t).bit_length() - 1 if t else _UNBOUNDED for t in thresholds)
-    if zeros in (0, _UNBOUNDED) or value.step >= 2**zeros or value._factor < 0:  # cutting a negated value would cost its negation
+    negated = value._factor < 0  # cutting it would cost the negation
+    if zeros in (0, _UNBOUNDED) or value.step >= 2**zeros or negated:
         return value, thresholds
     return value.quantize(1, _UNBOUNDED, -zeros) * 2.0**-zeros, [t >> zeros for t in thresholds]
 
@@ -98,7 +175,8 @@ def _choose_form(value: Value, distinct: int, form: ThresholdForm) -> str:
 
 
 def _index_bits(value: Value) -> int:
-    return int(round((value.high - value.low) / value.step)).bit_length()
+    steps: int = round((value.high - value.low) / value.step)
+    return steps.bit_length()
 
 
 def _by_comparators(value: Value, thresholds: list[int]) -> Value:
@@ -106,7 +184,7 @@ def _by_comparators(value: Value, thresholds: list[int]) -> Value:
 
 
 def _by_table(value: Value, thresholds: list[int]) -> Value:
-    steps = int(round((value.high - value.low) / value.step))
+    steps = round((value.high - value.low) / value.step)
     arguments = value.low + value.step * np.arange(steps + 1)
     return value.lookup(np.searchsorted(np.asarray(thresholds), arguments, side="right").astype(np.float64))
 
@@ -124,8 +202,8 @@ def _by_search(value: Value, thresholds: list[int]) -> Value:
             bit = at_least(value, choices[int(count.low)])
         else:
             first = int(count.low)
-            entries = np.asarray(choices[first : int(count.high) + 1], dtype=np.float64)
-            bit = (-value + (count.lookup(entries) - 1.0)).is_negative()
+            threshold = select(count, choices[first : int(count.high) + 1])
+            bit = (-value + (threshold - 1.0)).is_negative()
         count = count * 2.0 + bit
     return count
 
@@ -154,23 +232,23 @@ def shift_round_clip(value: Value, offset: int, shift: int, rounding: str, lo: i
             "Export the model with another rounding mode."
         )
     if shift <= 0:
-        return clip((value + float(offset)) * 2.0**-shift, lo, hi)
+        return clip(plus(value, offset) * 2.0**-shift, lo, hi)
     unit, half = 2**shift, 2 ** (shift - 1)
     match rounding:
         case "FLOOR":
-            added = value + float(offset)
+            added = plus(value, offset)
         case "CEIL":
-            added = value + float(offset + unit - 1)
+            added = plus(value, offset + unit - 1)
         case "ROUND":
-            added = _plus(value + float(offset + half - 1), _bit(value, offset, shift))
+            added = _plus(plus(value, offset + half - 1), _bit(value, offset, shift))
         case "HALF_UP":
-            added = _plus(value + float(offset + half), -_negative(value, offset))
+            added = _plus(plus(value, offset + half), -_negative(value, offset))
         case "HALF_DOWN":
-            added = _plus(value + float(offset + half - 1), _negative(value, offset))
+            added = _plus(plus(value, offset + half - 1), _negative(value, offset))
         case "DOWN":
-            added = _plus(value + float(offset), _negative(value, offset) * float(unit - 1))
+            added = _plus(plus(value, offset), _negative(value, offset) * float(unit - 1))
         case _:  # UP
-            added = _plus(value + float(offset + unit - 1), _negative(value, offset) * -float(unit - 1))
+            added = _plus(plus(value, offset + unit - 1), _negative(value, offset) * -float(unit - 1))
     if is_constant(added):
         return clip(added * 0.0 + float(int(added.low) >> shift), lo, hi)
     return clip(added.quantize(1, _UNBOUNDED, -shift) * 2.0**-shift, lo, hi)
@@ -181,7 +259,7 @@ def _plus(value: Value, bit: Value) -> Value:
 
 
 def _negative(value: Value, offset: int) -> Value:
-    return (value + float(offset)).is_negative()
+    return plus(value, offset).is_negative()
 
 
 def _bit(value: Value, offset: int, position: int) -> Value:
@@ -197,7 +275,7 @@ def _bit(value: Value, offset: int, position: int) -> Value:
 
 
 def arg_extreme(values: Sequence[Value], largest: bool) -> Value:
-    """Return the index of the largest (or smallest) value, ties to the lowest index, by a balanced tree of comparators."""
+    """Return the index of the largest (or smallest) value, ties to the lowest index: a balanced tree of comparators."""
     level: list[tuple[Value, Value | int]] = list(zip(values, range(len(values)), strict=True))
     while len(level) > 1:
         level = [

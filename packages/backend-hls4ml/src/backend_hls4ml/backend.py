@@ -22,7 +22,7 @@ from backend_hls4ml.distributed import Network, signed_digits, trace_network
 from backend_hls4ml.graph import LayerList, build_layer_list
 from backend_hls4ml.options import Options, parse_options
 from backend_hls4ml.pipeline import Pipeline, build_pipeline, latency_cutoff
-from backend_hls4ml.project import compile_project, write_project
+from backend_hls4ml.project import CompiledProject, compile_project, write_project
 from backend_hls4ml.support import supports
 from qonnx_core.backend import Design, Estimate, QuantizerStyle, Runner, Verdict
 from qonnx_core.errors import InvalidInput, Unsupported
@@ -54,8 +54,8 @@ class Hls4mlDesign(Design):
 class Hls4mlBackend:
     """Integer layers through hls4ml (C++ project, emulation) and through distributed arithmetic (RTL).
 
-    The quantizer style is ``shift``: an adder network rounds by one addition where thresholds would need a comparator for
-    each level; where a scale is no power of two, thresholds come anyway.
+    The quantizer style is ``shift``: an adder network rounds by one addition where thresholds would need a comparator
+    for each level; where a scale is no power of two, thresholds come anyway.
     """
 
     name = "hls4ml"
@@ -95,7 +95,10 @@ class Hls4mlBackend:
         )
 
     def estimate(self, design: Design) -> Estimate:
-        """Return the expected cycles (exact) and resources (alkaid's cost: for ranking; synthesis was up to 35 % above it)."""
+        """Return the expected cycles (exact) and resources.
+
+        The LUTs are alkaid's cost, which serves for ranking: synthesis gave 5 % less to 35 % more.
+        """
         plan = _mine(design)
         interval = interval_cycles(plan.input_streams, plan.output_streams)
         depth = sink_depth(plan.pipeline.stages, interval)
@@ -124,14 +127,14 @@ class Hls4mlBackend:
         return component
 
     def emulate(self, design: Design, workdir: Path) -> Runner:
-        """Return the compiled hls4ml C++ (option ``emulator: hls4ml``, the default) or alkaid's interpreter as a runner."""
+        """Return the compiled hls4ml C++ (option ``emulator: hls4ml``, the default) or alkaid's interpreter."""
         plan = _mine(design)
         if plan.options.emulator == "alkaid":
             return NetworkRunner(plan)
         project = workdir / "hls4ml"
         stamp = write_project(plan.layer_list, plan.options, plan.target, project)
-        sizes = [{port.name: int(np.prod(port.shape)) for port in ports} for ports in (plan.form.inputs, plan.form.outputs)]
-        return ProjectRunner(plan, compile_project(project, stamp, *sizes))
+        compiled = compile_project(project, stamp, _sizes(plan.form.inputs), _sizes(plan.form.outputs))
+        return ProjectRunner(plan, compiled)
 
 
 class NetworkRunner:
@@ -149,7 +152,7 @@ class NetworkRunner:
 class ProjectRunner:
     """The compiled C++ of the hls4ml project."""
 
-    def __init__(self, design: Hls4mlDesign, compiled: object) -> None:
+    def __init__(self, design: Hls4mlDesign, compiled: CompiledProject) -> None:
         self._design, self._compiled = design, compiled
 
     def run(self, inputs: Mapping[str, IntArray]) -> dict[str, IntArray]:
@@ -157,20 +160,25 @@ class ProjectRunner:
         ports = self._design.form.inputs
         given = _checked_inputs(ports, inputs)
         named = {port.name: values for port, values in zip(ports, given, strict=True)}
-        results = self._compiled.run(named)  # type: ignore[attr-defined]
+        results = self._compiled.run(named)
         return _shaped(self._design.form.outputs, [results[port.name] for port in self._design.form.outputs])
 
 
 def _mine(design: Design) -> Hls4mlDesign:
     if not isinstance(design, Hls4mlDesign):
         raise InvalidInput(
-            f"hls4ml: the design is a {type(design).__name__} of backend {design.name!r}; expected one that plan returned."
+            f"hls4ml: the design is a {type(design).__name__} of backend {design.name!r}; "
+            "expected one that plan returned."
         )
     return design
 
 
+def _sizes(ports: tuple[Port, ...]) -> dict[str, int]:
+    return {port.name: int(np.prod(port.shape)) for port in ports}
+
+
 def _tensors(form: IntegerForm, layers: list[view.Layer]) -> tuple[list[view.IntTensor], list[view.IntTensor]]:
-    """The tensors behind the form's ports, from the layers that read and write them."""
+    """Return the tensors behind the form's ports, from the layers that read and write them."""
     known: dict[str, view.IntTensor] = {}
     for layer in layers:
         for tensor in (*view.inputs_of(layer), layer.output):
@@ -204,7 +212,8 @@ def _checked_inputs(ports: tuple[Port, ...], inputs: Mapping[str, IntArray]) -> 
     arrays = [np.asarray(inputs[name]) for name in expected]
     for port, array in zip(ports, arrays, strict=True):
         size = int(np.prod(port.shape))
-        if array.dtype.kind not in "iu" or array.ndim < 1 or array.size != len(array) * size or len(array) != len(arrays[0]):
+        whole = array.dtype.kind in "iu" and array.ndim > 0 and array.size == len(array) * size
+        if not whole or len(array) != len(arrays[0]):
             raise InvalidInput(
                 f"{port.name}: found {array.dtype} of shape {array.shape}; expected integers (N, ...) with "
                 f"{size} elements a frame and the same N for every input."
@@ -213,9 +222,7 @@ def _checked_inputs(ports: tuple[Port, ...], inputs: Mapping[str, IntArray]) -> 
 
 
 def _shaped(ports: tuple[Port, ...], values: list[IntArray]) -> dict[str, IntArray]:
-    return {
-        port.name: array.reshape(len(array), *port.shape[1:]) for port, array in zip(ports, values, strict=True)
-    }
+    return {port.name: array.reshape(len(array), *port.shape[1:]) for port, array in zip(ports, values, strict=True)}
 
 
 BACKEND = Hls4mlBackend()

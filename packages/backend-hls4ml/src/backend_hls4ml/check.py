@@ -22,8 +22,10 @@ _MAX_UNIT_VECTORS = 64
 
 
 def stimuli(ports: Sequence[Port], samples: int, seed: int) -> dict[str, IntArray]:
-    """Return ``{port name: integers (N, *shape[1:])}``: all-lowest, all-highest, zero, alternating and unit frames, then
-    ``samples`` seeded ones of several amplitudes and densities.
+    """Return ``{port name: integers (N, *shape[1:])}`` that reach the corners and the middle.
+
+    All-lowest, all-highest, zero, alternating and unit frames come first, then ``samples`` seeded ones of several
+    amplitudes and densities.
     """
     rng = np.random.default_rng(seed)
     frames: dict[str, list[IntArray]] = {port.name: [] for port in ports}
@@ -57,9 +59,7 @@ def _corners(wire: WireFormat, size: int) -> list[IntArray]:
     return [row.astype(np.int64) for row in rows]
 
 
-def _random_frame(
-    rng: np.random.Generator, wire: WireFormat, size: int, amplitude: float, density: float
-) -> IntArray:
+def _random_frame(rng: np.random.Generator, wire: WireFormat, size: int, amplitude: float, density: float) -> IntArray:
     if wire.bipolar:
         return np.where(rng.random(size) < 0.5 * (1 + amplitude) - 0.25, 1, -1).astype(np.int64)
     lo, hi = int(np.floor(wire.lo * amplitude)), int(np.ceil(wire.hi * amplitude))

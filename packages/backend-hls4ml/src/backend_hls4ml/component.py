@@ -92,8 +92,7 @@ def write_component(
     out.mkdir(parents=True, exist_ok=True)
     core = f"{top}_pipeline"
     texts = {f"{core}.v": verilog(pipeline, core, top), f"{top}.sv": top_module(pipeline, inputs, outputs, top)}
-    notices = licence_notice()
-    for name, text in {**texts, **notices}.items():
+    for name, text in {**texts, **licence_notice()}.items():
         (out / name).write_text(text, encoding="utf-8")
     sources = []
     for path in (*rtl_sources("stream_fifo"), *rtl_sources(*LIBRARY, package="backend_hls4ml")):
@@ -102,7 +101,6 @@ def write_component(
     manifest = make_manifest(
         top=top,
         sources=[*sources, *texts],
-        data_files=list(notices),  # so that they go wherever the sources go
         clock_ns=clock_ns,
         streams=[*inputs, *outputs],
     )

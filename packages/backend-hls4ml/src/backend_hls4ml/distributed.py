@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backend_hls4ml.arithmetic import Value, arg_extreme, count_at_least, is_constant, shift_round_clip, tree_sum
+from backend_hls4ml.arithmetic import (
+    Value,
+    arg_extreme,
+    count_at_least,
+    fresh,
+    is_constant,
+    plus,
+    shift_round_clip,
+    times,
+    tree_sum,
+)
 from backend_hls4ml.optimize import optimize
 from backend_hls4ml.options import Options
 from qonnx_core.errors import Unsupported
@@ -29,7 +39,7 @@ SOLVER_OPTIONS = {"binary_lut": False}
 _ADDER_SIZE, _CARRY_SIZE, _NO_CUTOFF = 1, -1, -1
 _LIMIT = 2**30  # alkaid keeps constants in 32 bits
 _BLOCK_COLUMNS = 64
-_MIN_BIPOLAR_ROWS = 8
+_WEIGHT_BITS = 16  # alkaid takes a matrix in single precision; wider weights go in parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,7 @@ class Bundle:
     def element(self, index: int) -> Value | None:
         """Return an element with its offset added, or None for a constant."""
         value = self.values[index]
-        return None if value is None else value + float(self.offset[index])
+        return None if value is None else plus(value, int(self.offset[index]))
 
 
 @dataclass(frozen=True)
@@ -174,7 +184,7 @@ def _bundle(values: Sequence[Value | float | None], offset: IntArray) -> Bundle:
                 )
     if np.abs(total).max(initial=0) > _LIMIT:
         raise Unsupported(
-            f"distributed arithmetic: a constant is {np.abs(total).max()}; at most {_LIMIT} in magnitude is exact here. "
+            f"distributed arithmetic: a constant is {np.abs(total).max()}; at most {_LIMIT} in magnitude is exact. "
             "Use fewer bits, or the finn backend for this layer."
         )
     return Bundle(tuple(kept), total)
@@ -200,7 +210,7 @@ def _apply(layer: view.Layer, bundles: dict[str, Bundle], options: Options) -> B
             return _requantize(source, layer)
         case view.Scale():
             factor = _spread(layer.factor, count)
-            scaled = [None if v is None else v * float(f) for v, f in zip(source.values, factor, strict=True)]
+            scaled = [None if v is None else times(v, int(f)) for v, f in zip(source.values, factor, strict=True)]
             return _bundle(scaled, source.offset * factor)
         case view.AddConstant():
             return _bundle(source.values, source.offset + _spread(layer.constant, count))
@@ -227,11 +237,14 @@ def _matmul(source: Bundle, layer: view.MatMul, options: Options) -> Bundle:
 
 
 def _vector_times_matrix(vector: Sequence[Value | None], weights: IntArray, block_weights: int) -> list[Value | None]:
-    """The traced part of ``vector @ weights``, in blocks of rows and columns that the solver takes in one piece."""
+    """Return the traced part of ``vector @ weights``, in blocks that the solver takes in one piece."""
     from alkaid.trace import FVArray
 
-    if len(weights) >= _MIN_BIPOLAR_ROWS and (np.abs(weights) == 1).all():
-        return _vector_times_bipolar(vector, weights, block_weights)
+    if np.abs(weights).max(initial=0) >= 2**_WEIGHT_BITS:
+        low = weights % 2**_WEIGHT_BITS
+        halves = [(weights - low) >> _WEIGHT_BITS, low]
+        high_part, low_part = (_vector_times_matrix(vector, half, block_weights) for half in halves)
+        return [_joined(a, b) for a, b in zip(high_part, low_part, strict=True)]
     live = [i for i, value in enumerate(vector) if value is not None and weights[i].any()]
     columns = weights.shape[1]
     sums: list[list[Value]] = [[] for _ in range(columns)]
@@ -249,13 +262,11 @@ def _vector_times_matrix(vector: Sequence[Value | None], weights: IntArray, bloc
     return [tree_sum(terms) if terms else None for terms in sums]
 
 
-def _vector_times_bipolar(vector: Sequence[Value | None], weights: IntArray, block_weights: int) -> list[Value | None]:
-    """``x @ W`` for weights of -1 and +1 as ``2 * (x @ (W > 0)) - sum(x)``: half the terms, and one sum for all columns."""
-    extended = np.column_stack([(weights > 0).astype(np.int64), np.ones(len(weights), dtype=np.int64)])
-    *halves, total = _vector_times_matrix(vector, extended, block_weights)
-    if total is None:
-        return [None] * len(halves)
-    return [-total if half is None else half * 2.0 - total for half in halves]
+def _joined(high: Value | None, low: Value | None) -> Value | None:
+    if high is None:
+        return low
+    high = fresh(high) * 2.0**_WEIGHT_BITS
+    return high if low is None else high + low
 
 
 def _thresholds(source: Bundle, layer: view.Thresholds, options: Options) -> Bundle:
@@ -363,7 +374,7 @@ def _finish(
         for i, part in enumerate(bundle.values):
             row.append(-1 if part is None else len(produced))
             if part is not None:
-                value = part + float(bundle.offset[i])
+                value = plus(part, int(bundle.offset[i]))
                 produced.append((value + 1.0) * 0.5 if bipolar else value)
         columns.append(tuple(row))
     if not produced:

@@ -39,7 +39,7 @@ _ROUNDINGS = {
 
 @dataclass
 class LayerList:
-    """What `ModelGraph.from_layer_list` takes: layers, their configuration by name, and the names of inputs and outputs."""
+    """What `ModelGraph.from_layer_list` takes: layers, their configuration by name, names of inputs and outputs."""
 
     layers: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -59,8 +59,8 @@ def precision_text(lo: int, hi: int) -> str:
     bits, signed = integer_bits(lo, hi)
     if bits > EXACT_BITS:
         raise Unsupported(
-            f"hls4ml: a value ranges over {lo} .. {hi}, which takes {bits} bits; at most {EXACT_BITS} are emulated exactly. "
-            "Use fewer bits for weights or activations."
+            f"hls4ml: a value ranges over {lo} .. {hi}, which takes {bits} bits; at most {EXACT_BITS} are emulated "
+            "exactly. Use fewer bits for weights or activations."
         )
     return f"{'' if signed else 'u'}fixed<{bits},{bits}>"
 
@@ -84,7 +84,13 @@ def build_layer_list(
         names[tensor.name] = name
         precision = precision_text(*_range(tensor))
         result.layers.append(
-            {"class_name": "InputLayer", "name": name, "inputs": [], "outputs": [name], "input_shape": [tensor.elements]}
+            {
+                "class_name": "InputLayer",
+                "name": name,
+                "inputs": [],
+                "outputs": [name],
+                "input_shape": [tensor.elements],
+            }
         )
         result.config[name] = {"Precision": {"result": precision}}
         result.inputs.append(name)
@@ -121,7 +127,8 @@ def _check_readers(result: LayerList) -> None:
     reasons = [f"{name}: has {count} readers" for name, count in readers.items() if count > _STREAM_READERS]
     if reasons:
         raise Unsupported(
-            f"hls4ml: io_stream copies a tensor for at most {_STREAM_READERS} readers; use the option io_type: io_parallel",
+            f"hls4ml: io_stream copies a tensor for at most {_STREAM_READERS} readers; "
+            "use the option io_type: io_parallel",
             reasons,
         )
 
@@ -135,7 +142,7 @@ def _check_outputs(result: LayerList) -> None:
 
 
 def _range(tensor: view.IntTensor) -> tuple[int, int]:
-    """The range of a tensor's type united with what was proven: a type never has to hold less than its port carries."""
+    """Return the range of a tensor's type united with the proven one: a type holds all that its port carries."""
     lo, hi = int(np.min(tensor.lo)), int(np.max(tensor.hi))
     return min(lo, int(tensor.datatype.min)), max(hi, int(tensor.datatype.max))
 
@@ -242,7 +249,9 @@ def _requantize(layer: view.Requantize) -> tuple[dict[str, Any], dict[str, str]]
     }, {}
 
 
-def _affine(layer: view.Scale | view.AddConstant, factor: IntArray, constant: IntArray) -> tuple[dict[str, Any], dict[str, str]]:
+def _affine(
+    layer: view.Scale | view.AddConstant, factor: IntArray, constant: IntArray
+) -> tuple[dict[str, Any], dict[str, str]]:
     channels = max(len(factor), len(constant))
     return {
         **_element_wise(layer, "IntegerAffine"),
@@ -257,6 +266,7 @@ def _affine(layer: view.Scale | view.AddConstant, factor: IntArray, constant: In
 def _label_select(layer: view.LabelSelect) -> tuple[dict[str, Any], dict[str, str]]:
     if layer.input.elements != layer.input.channels:
         raise Unsupported(
-            f"selects in {layer.input.elements // layer.input.channels} rows a frame; one row is built. Flatten the tensor"
+            f"selects in {layer.input.elements // layer.input.channels} rows a frame; one row is built. "
+            "Flatten the tensor"
         )
     return {**_element_wise(layer, "LabelSelect"), "k": layer.k, "largest": bool(layer.largest)}, {}

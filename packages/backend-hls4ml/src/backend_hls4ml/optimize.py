@@ -1,8 +1,8 @@
 """alkaid's clean-up passes in their order, but for the one that is wrong.
 
-`canonicalize_msb_wraps` of alkaid 0.8.2 drops the shift of a one-bit extraction whenever the extracted bit has the weight
-of the source's sign bit, without looking whether it is that bit: bit 3 of ``8 * x`` with ``x`` in -7 .. 7 becomes the
-sign of ``x``. It only renames what is already right, so leaving it out costs nothing.
+`canonicalize_msb_wraps` of alkaid 0.8.2 drops the shift of a one-bit extraction whenever the extracted bit has the
+weight of the source's sign bit, without looking whether it is that bit: bit 3 of ``8 * x``, ``x`` in -7 .. 7, becomes
+the sign of ``x``. It only renames what is already right, so leaving it out costs nothing.
 """
 
 from __future__ import annotations

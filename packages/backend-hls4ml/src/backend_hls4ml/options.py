@@ -20,9 +20,9 @@ class Options:
     """Every choice of the backend; the defaults suit small networks on a 100 MHz clock.
 
     ``latency_cutoff`` is the depth of a pipeline stage in adders (0 means: from the clock period); ``block_weights`` is
-    the size of a matrix above which it is traced in blocks of rows (time is about quadratic in it, sharing across blocks
-    is lost). ``*_elements_per_beat`` of 0 means: a whole frame where it fits into ``max_beat_bits``, else the largest
-    divisor that does. ``max_digits`` bounds the network: the non-zero signed digits of all weights.
+    the size of a matrix above which it is traced in blocks of rows (time is about quadratic in it, and sharing across
+    blocks is lost). ``*_elements_per_beat`` of 0 means: a whole frame where it fits into ``max_beat_bits``, else the
+    largest divisor that does. ``max_digits`` bounds the network: the non-zero signed digits of all weights.
     """
 
     hls_backend: HlsBackend = "Vitis"

@@ -139,7 +139,7 @@ def _header(name: str) -> str:
     version = metadata.version("alkaid")
     return (
         f"// {name}: written by alkaid {version} (LGPL-3.0-or-later, see NOTICE.alkaid and LICENSE.alkaid).\n"
-        "// Changed since: module names carry the prefix of this part, all files in one, timescale directives removed.\n"
+        "// Changed since: module names carry the prefix of this part, all files in one, no timescale.\n"
     )
 
 
@@ -155,8 +155,8 @@ def licence_notice() -> dict[str, str]:
     notice = (
         "This directory holds Verilog written by, and partly copied from, alkaid.\n\n"
         f"  {fields['Name']} {fields['Version']}: {fields['Summary']}\n"
-        f"  Author: {fields.get('Author-email') or fields.get('Author') or 'see the project'}\n"
-        f"  Licence: {fields.get('License-Expression') or fields.get('License')}\n"
+        f"  Author: {', '.join(fields.get_all('Author-email') or ['see the project'])}\n"
+        f"  Licence: {', '.join(fields.get_all('License-Expression') or ['see below'])}\n"
         f"{urls}\n"
         "The licence text is in LICENSE.alkaid (LGPL 3, which adds permissions to the GPL 3: https://www.gnu.org/licenses/).\n"
         "The files were changed: module names carry a prefix, and the modules stand in one file.\n"
@@ -168,4 +168,4 @@ def _licence_text(distribution: metadata.Distribution) -> str:
     for path in distribution.files or ():
         if path.name.upper().startswith(("LICENSE", "LICENCE", "COPYING")):
             return path.read_text(encoding="utf-8")
-    return f"alkaid {distribution.version}: {distribution.metadata.get('License-Expression')}\n"
+    return f"alkaid {distribution.version}: {distribution.metadata['License-Expression']}\n"

@@ -139,9 +139,7 @@ class CompiledProject:
 def _frames(inputs: Mapping[str, IntArray], sizes: Mapping[str, int]) -> int:
     missing = [name for name in sizes if name not in inputs]
     if missing or len(inputs) != len(sizes):
-        raise InvalidInput(
-            f"inputs: found {', '.join(sorted(inputs)) or 'none'}; expected exactly {', '.join(sizes)}."
-        )
+        raise InvalidInput(f"inputs: found {', '.join(sorted(inputs)) or 'none'}; expected exactly {', '.join(sizes)}.")
     counts = {name: len(np.asarray(inputs[name])) for name in sizes}
     if len(set(counts.values())) != 1:
         raise InvalidInput(f"inputs: found {counts} frames; expected the same number for every input.")
@@ -182,12 +180,14 @@ def vendor_command(directory: Path) -> Sequence[str]:
         return ("vitis-run", "--tcl", "build_prj.tcl", "--mode", "hls")
     tool = _VENDOR[backend]
     if shutil.which(tool) is None:
-        raise ToolMissing(f"{tool}: not on the path; it synthesizes the hls4ml project. Source the vendor's settings file.")
+        raise ToolMissing(
+            f"{tool}: not on the path; it synthesizes the hls4ml project. Source the vendor's settings file."
+        )
     return (tool, "-f", "build_prj.tcl")
 
 
 def run_vendor_synthesis(directory: Path, timeout: float) -> Path:
-    """Synthesize a written project with its vendor tool and return the log; raises as `vendor_command` and `run_tool` do."""
+    """Synthesize a written project with its vendor tool and return the log; raises as `vendor_command`, `run_tool`."""
     command = vendor_command(directory)
     log = directory / "vendor_synthesis.log"
     run_tool(list(command), cwd=directory, log=log, timeout=timeout)

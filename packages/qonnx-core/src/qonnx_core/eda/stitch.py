@@ -436,6 +436,10 @@ def _write(
                 f"{top}: {chosen[path.name]} and {path} have the same name and different contents; expected different "
                 "names. Emit each component with its own top name as prefix."
             )
+    for component in components:  # licences and notices go wherever the files go that they are about
+        for pattern in ("LICENSE.*", "NOTICE.*"):
+            for path in sorted(component.directory.glob(pattern)):
+                chosen.setdefault(path.name, path)
     name = f"{top}.sv"
     if name in chosen:
         raise InvalidInput(f"{top}: a component brings its own {name}; expected another name. Choose another top.")
