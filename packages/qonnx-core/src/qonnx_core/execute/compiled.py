@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidInput
-from qonnx_core.execute.inputs import check_inputs
+from qonnx_core.execute.inputs import check_inputs, expected_inputs
 from qonnx_core.execute.lower import lower
 from qonnx_core.execute.session import RUNTIME_ERRORS, open_session
 from qonnx_core.formats.normalize import normalized_copy
@@ -45,7 +45,8 @@ class CompiledModel:
         self._model = normalized_copy(model)
         InferShapes().run(self._model)
         MakeBatchSymbolic().run(self._model)
-        self.input_names = tuple(value.name or "" for value in self._model.graph.inputs)
+        self._expected = expected_inputs(self._model.graph.inputs)
+        self.input_names = tuple(value.name for value in self._expected)
         self._graph_outputs = tuple(value.name or "" for value in self._model.graph.outputs)
         self._tensors = tuple(_named_values(self._model.graph))
         self._all_tensors = frozenset(self._tensors)
@@ -72,7 +73,7 @@ class CompiledModel:
             InvalidInput: a name, shape or element type does not fit, or an intermediate tensor is unknown.
         """
         wanted = self._known([*self.output_names, *intermediates])
-        arrays, samples, step = check_inputs(self._model.graph.inputs, inputs)
+        arrays, samples, step = check_inputs(self._expected, inputs)
         session = self._session(wanted)
         if samples == step:
             return self._call(session, wanted, arrays)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,30 +15,51 @@ from qonnx_core.errors import InvalidInput
 Array = NDArray[Any]
 
 
-def check_inputs(expected: Sequence[ir.Value], given: Mapping[str, Array]) -> tuple[dict[str, Array], int, int]:
+@dataclass(frozen=True, slots=True)
+class ExpectedInput:
+    """What an input of a model takes; read from the graph once, because every call of a model checks against it."""
+
+    name: str
+    dtype: np.dtype[Any] | None
+    shape: tuple[int | str | None, ...] | None
+
+    def shape_text(self) -> str:
+        """Return the shape as a message shows it."""
+        dims = ["?" if dim is None else str(dim) for dim in self.shape or ()]
+        return "(" + ", ".join(dims) + ("," if len(dims) == 1 else "") + ")"
+
+
+def expected_inputs(values: Sequence[ir.Value]) -> tuple[ExpectedInput, ...]:
+    """Return what the inputs of a graph take."""
+    return tuple(
+        ExpectedInput(
+            value.name or "",
+            None if value.dtype is None else value.dtype.numpy(),
+            None if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape),
+        )
+        for value in values
+    )
+
+
+def check_inputs(expected: Sequence[ExpectedInput], given: Mapping[str, Array]) -> tuple[dict[str, Array], int, int]:
     """Return the arrays in the model's element types, the number of samples, and how many samples one run takes.
 
     Raises:
         InvalidInput: a name is missing or unknown, a shape does not fit, or an element type would lose values.
     """
-    names = [value.name or "" for value in expected]
-    unknown = [name for name in given if name not in names]
-    missing = [name for name in names if name not in given]
-    if unknown or missing:
-        found = ", ".join(repr(name) for name in given) or "none"
-        raise InvalidInput(
-            f"inputs: found {found}; expected exactly {', '.join(repr(name) for name in names) or 'none'}. "
-            + (f"Leave out {unknown[0]!r}." if unknown else f"Give an array for {missing[0]!r}.")
-        )
-    arrays = {value.name or "": _converted(value, given[value.name or ""]) for value in expected}
+    if len(given) != len(expected) or any(value.name not in given for value in expected):
+        raise _wrong_names([value.name for value in expected], given)
+    arrays: dict[str, Array] = {}
     batches: dict[str, tuple[int, int]] = {}  # input: (samples given, samples in one run)
     symbols: dict[str, tuple[str, int]] = {}
     for value in expected:
-        name = value.name or ""
-        _check_shape(value, arrays[name].shape, symbols)
-        if value.shape is not None and len(value.shape) > 0:
+        array = _converted(value, given[value.name])
+        arrays[value.name] = array
+        _check_shape(value, array.shape, symbols)
+        if value.shape:
             first = value.shape[0]
-            batches[name] = (arrays[name].shape[0], first if isinstance(first, int) else arrays[name].shape[0])
+            samples = array.shape[0]
+            batches[value.name] = (samples, first if isinstance(first, int) else samples)
     if all(samples == step for samples, step in batches.values()):
         return arrays, 1, 1
     runs = {(samples, step) for samples, step in batches.values()}
@@ -48,11 +70,21 @@ def check_inputs(expected: Sequence[ir.Value], given: Mapping[str, Array]) -> tu
     return arrays, samples, step
 
 
-def _converted(value: ir.Value, array: object) -> Array:
+def _wrong_names(names: Sequence[str], given: Mapping[str, Array]) -> InvalidInput:
+    unknown = [name for name in given if name not in names]
+    missing = [name for name in names if name not in given]
+    found = ", ".join(repr(name) for name in given) or "none"
+    return InvalidInput(
+        f"inputs: found {found}; expected exactly {', '.join(repr(name) for name in names) or 'none'}. "
+        + (f"Leave out {unknown[0]!r}." if unknown else f"Give an array for {missing[0]!r}.")
+    )
+
+
+def _converted(value: ExpectedInput, array: object) -> Array:
     given = np.asarray(array)
-    if value.dtype is None:
+    wanted = value.dtype
+    if wanted is None:
         return given
-    wanted = value.dtype.numpy()
     if given.dtype == wanted:
         return np.ascontiguousarray(given) if given.ndim else given
     if given.dtype.kind in "fiub" and wanted.kind in "fiub":
@@ -70,21 +102,20 @@ def _converted(value: ir.Value, array: object) -> Array:
     )
 
 
-def _check_shape(value: ir.Value, shape: tuple[int, ...], symbols: dict[str, tuple[str, int]]) -> None:
+def _check_shape(value: ExpectedInput, shape: tuple[int, ...], symbols: dict[str, tuple[str, int]]) -> None:
     if value.shape is None:
         return
-    expected = tuple(value.shape)
-    text = "(" + ", ".join(str(dim) for dim in expected) + ("," if len(expected) == 1 else "") + ")"
-    if len(shape) != len(expected):
-        raise InvalidInput(f"input {value.name}: has shape {shape}; expected {text}. Reshape it.")
-    for axis, (found, dim) in enumerate(zip(shape, expected, strict=True)):
-        if isinstance(dim, int):
-            if axis > 0 and found != dim:
-                raise InvalidInput(f"input {value.name}: has shape {shape}; expected {text}. Reshape it.")
-        elif dim.value is not None:
-            other, size = symbols.setdefault(str(dim.value), (value.name or "", found))
+    fits = len(shape) == len(value.shape) and all(
+        found == dim or axis == 0 or not isinstance(dim, int)
+        for axis, (found, dim) in enumerate(zip(shape, value.shape, strict=True))
+    )
+    if not fits:
+        raise InvalidInput(f"input {value.name}: has shape {shape}; expected {value.shape_text()}. Reshape it.")
+    for axis, (found, dim) in enumerate(zip(shape, value.shape, strict=True)):
+        if isinstance(dim, str):
+            other, size = symbols.setdefault(dim, (value.name, found))
             if size != found:
                 raise InvalidInput(
-                    f"input {value.name}: axis {axis} ({dim.value}) is {found}, but {size} in input {other}; "
+                    f"input {value.name}: axis {axis} ({dim}) is {found}, but {size} in input {other}; "
                     "expected the same number. Give all inputs the same batch size."
                 )
