@@ -29,8 +29,9 @@ def link_models(models: Sequence[ir.Model], name: str) -> ir.Model:
     initializers: list[ir.Value] = []
     for number, model in enumerate(copies):
         graph = model.graph
+        used = {"", *(node.domain for node in graph.all_nodes())}
         for domain, version in model.opset_imports.items():
-            if opsets.setdefault(domain, version) != version:
+            if domain in used and opsets.setdefault(domain, version) != version:
                 raise InvalidInput(
                     f"{name}: model {number} imports version {version} of {domain or 'ai.onnx'}, an earlier one "
                     f"{opsets[domain]}; expected one version."
