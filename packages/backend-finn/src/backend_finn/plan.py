@@ -178,10 +178,11 @@ def delays_of(graph: KernelGraph) -> dict[str, Delay]:
 def latency_of(design: FinnDesign) -> dict[str, tuple[float, float]]:
     """Return for each tensor when the first and the last word of a frame leave its kernel, from the first beat on."""
     graph = design.graph
-    times = {name: (0.0, p_beats - 1.0) for name, p_beats in _input_beats(design).items()}
+    times = {name: (0.0, beats - 1.0) for name, beats in _input_beats(design).items()}
+    forked = {link.tensor for link in design.links if len(design.links_of(link.tensor)) > 1}
     for index, kernel in enumerate(graph.kernels):
         arriving = [
-            _through(link, *times[link.tensor], direct=link.tensor in graph.input_tensors)
+            _through(link, *times[link.tensor], direct=link.tensor in graph.input_tensors, forked=link.tensor in forked)
             for link in design.links
             if link.kernel == index
         ]
@@ -208,11 +209,12 @@ def _input_beats(design: FinnDesign) -> dict[str, int]:
     }
 
 
-def _through(link: Link, first: float, last: float, *, direct: bool) -> tuple[float, float]:
-    """Return when the first and last word of a frame come out of a link."""
+def _through(link: Link, first: float, last: float, *, direct: bool, forked: bool) -> tuple[float, float]:
+    """Return when the first and last word of a frame come out of a link, and of the fork before it."""
+    first, last = first + forked, last + forked
     beats_in, beats_out = link.elements // link.lanes_in, link.elements // link.lanes_out
     if link.lanes_in == link.lanes_out:
-        wait = 0 if direct else 1 if link.depth <= MIN_DEPTH else 2
+        wait = 0 if direct and not forked else 1 if link.depth <= MIN_DEPTH else 2
         return first + wait, last + wait
     held = 2 if link.depth > MIN_DEPTH else 0
     if beats_out < beats_in:
