@@ -62,8 +62,8 @@ def link_models(models: Sequence[ir.Model], name: str) -> ir.Model:
 
 def _make_unique(graph: ir.Graph, ports: set[str], prefix: str) -> None:
     """Put a prefix before every inner tensor and node name."""
-    for node in graph:
-        node.name = f"{prefix}{node.name}"
+    for number, node in enumerate(graph):
+        node.name = f"{prefix}{node.name or f'{node.op_type}_{number}'}"
         for value in node.outputs:
             if value.name and value.name not in ports:
                 value.name = f"{prefix}{value.name}"
