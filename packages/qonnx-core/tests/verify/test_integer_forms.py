@@ -85,6 +85,24 @@ def test_a_tie_that_float32_sums_miss_is_a_boundary_and_is_named():
         assert abs(case.before - total / 2) <= case.bound
 
 
+def test_a_sum_within_its_float_error_is_equal_where_all_that_follows_is():
+    text = """<ir_version: 8, opset_import: ["" : 17, "qonnx.custom_op.general" : 1]>
+    g (float[N, 3] x) => (float[N, 1] y)
+      <float[3, 1] w = {4095.0, -4093.0, 4091.0}, float one = {1.0}, float s = {1048577.0}, float z = {0.0},
+       float wide = {13.0}, float b = {8.0}> {
+      q = qonnx.custom_op.general.Quant <signed=1, narrow=0, rounding_mode="ROUND"> (w, one, z, wide)
+      m = MatMul (x, q)
+      y = qonnx.custom_op.general.Quant <signed=1, narrow=0, rounding_mode="ROUND"> (m, s, z, b)
+    }"""
+    model = ir.from_onnx_text(text)
+    for number, node in enumerate(model.graph):
+        node.name = f"{node.op_type}_{number}"
+    form = to_integer_form(model, {"x": Grid.parse("INT16")})
+    x = np.random.default_rng(0).integers(-(2**15), 2**15, (500, 3)).astype(F32)
+    check = compare_integer_form(model, form, {"x": x})
+    assert (check.equal, check.samples) == (500, 500), str(check)
+
+
 def test_a_wrong_form_is_a_mismatch_that_names_the_first_tensor():
     shape = MlpShape(quantize_input=True)
     model, other = random_mlp(6, shape), random_mlp(6, shape)
