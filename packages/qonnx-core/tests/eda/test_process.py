@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,14 @@ def is_alive(pid: int) -> bool:
         return False
     status = Path(f"/proc/{pid}/stat")
     return not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    """Wait for something that takes a moment; fail when it does not come."""
+    deadline = time.monotonic() + 30
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_output_goes_to_the_log(tmp_path: Path) -> None:
@@ -57,15 +67,10 @@ def test_a_time_limit_kills_grandchildren(tmp_path: Path) -> None:
         run_tool([sys.executable, "-c", script], cwd=tmp_path, log=log, timeout=1.5)
     assert caught.value.exit_code is None
     grandchild = int(log.read_text().split()[0])
-    deadline = time.monotonic() + 10
-    while is_alive(grandchild) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_alive(grandchild)
+    wait_until(lambda: not is_alive(grandchild))
 
 
 def test_an_interrupt_kills_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import subprocess
-
     seen: list[int] = []
     plain_wait = subprocess.Popen.wait
 
@@ -79,6 +84,40 @@ def test_an_interrupt_kills_the_child(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(KeyboardInterrupt):
         run_tool(["sleep", "600"], cwd=tmp_path, log=tmp_path / "l.log", timeout=60)
     assert not is_alive(seen[0])
+
+
+def test_a_kill_of_this_process_ends_the_tool_and_what_it_started(tmp_path: Path) -> None:
+    tool = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    (tmp_path / "tool.py").write_text(tool)
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom qonnx_core.eda.process import run_tool\n"
+        "run_tool([sys.executable, 'tool.py'], cwd=Path.cwd(), log=Path('tool.log'), timeout=600)\n"
+    )
+    running = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path)
+    log = tmp_path / "tool.log"
+    wait_until(lambda: log.is_file() and log.read_text().endswith("\n"))
+    grandchild = int(log.read_text())
+    assert is_alive(grandchild)
+    running.kill()
+    running.wait()
+    wait_until(lambda: not is_alive(grandchild))
+
+
+def test_a_tool_that_ends_leaves_nothing_running(tmp_path: Path) -> None:
+    script = "import subprocess; print(subprocess.Popen(['sleep', '600']).pid)"
+    done = run_tool([sys.executable, "-c", script], cwd=tmp_path, log=tmp_path / "l.log", timeout=60)
+    wait_until(lambda: not is_alive(int(done.log.read_text())))
+
+
+def test_a_tool_reads_no_input_and_its_signal_is_told(tmp_path: Path) -> None:
+    script = "import os, sys; assert sys.stdin.read() == ''; os.kill(os.getpid(), 11)"
+    with pytest.raises(ToolFailed, match="signal SIGSEGV"):
+        run_tool([sys.executable, "-c", script], cwd=tmp_path, log=tmp_path / "l.log", timeout=60)
 
 
 def test_a_missing_program_says_how_to_get_it(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +18,15 @@ from qonnx_core.errors import ToolFailed, ToolMissing
 _RELEVANT = re.compile(r"%error|\berror\b|\bfatal\b|exception|undefined reference|no such file|killed", re.IGNORECASE)
 _MAX_LINES = 12
 _MAX_LOG_BYTES = 1 << 20
+
+# The tool's group holds a second process that reads from this process. It reads nothing, until this process is gone,
+# however that came about (SIGKILL too), and then ends the group. `exec` keeps the tool's exit code its own.
+_LEASHED = (
+    "/bin/sh",
+    "-c",
+    'exec 3<&0 </dev/null; { read -r _ <&3; kill -KILL 0; } >/dev/null 2>&1 & exec 3<&-; exec "$@"',
+    "leash",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +54,15 @@ def _tail(log: Path) -> str:
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     """End the process and every descendant that stayed in its group."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
     process.wait()
+
+
+def _require_program(program: str, tool: str, cwd: Path, environment: Mapping[str, str]) -> None:
+    found = cwd / program if "/" in program else shutil.which(program, path=environment.get("PATH"))
+    if found is None or not os.access(found, os.X_OK):
+        raise ToolMissing(f"{tool}: {program} was not found; install it, `qonnx doctor` says how.")
 
 
 def run_tool(
@@ -61,8 +76,8 @@ def run_tool(
 ) -> Completed:
     """Run a tool to its end, its output in ``log``; ``env`` is added to the environment.
 
-    The tool gets a process group of its own, which is killed as a whole when the time (s) is up or the wait is
-    interrupted, so that no grandchild (a mapper, a compiler pass) stays behind.
+    The tool gets a process group of its own, which is killed as a whole when the time (s) is up, the wait is
+    interrupted, or this process dies, so that no grandchild (a mapper, a compiler pass) stays behind.
 
     Raises:
         ToolMissing: if the program does not exist.
@@ -72,22 +87,23 @@ def run_tool(
     words = tuple(str(word) for word in command)
     tool = name or Path(words[0]).name
     log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, **(env or {})}
+    _require_program(words[0], tool, cwd, environment)
     started = time.monotonic()
-    with log.open("wb") as output:
+    leash, ours = os.pipe()
+    with log.open("wb") as output, os.fdopen(ours, "wb"):
         try:
             process = subprocess.Popen(
-                words,
+                (*_LEASHED, *words),
                 cwd=cwd,
-                env={**os.environ, **(env or {})},
-                stdin=subprocess.DEVNULL,
+                env=environment,
+                stdin=leash,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        except FileNotFoundError as error:
-            if not cwd.is_dir():
-                raise
-            raise ToolMissing(f"{tool}: {words[0]} was not found; install it, `qonnx doctor` says how.") from error
+        finally:
+            os.close(leash)
         try:
             exit_code = process.wait(timeout=timeout)
         except subprocess.TimeoutExpired as error:
@@ -103,8 +119,8 @@ def run_tool(
         except BaseException:
             _kill_group(process)
             raise
-    if exit_code != 0:
         _kill_group(process)
+    if exit_code != 0:
         lines = "\n  ".join(relevant_lines(_tail(log))) or "(no output)"
         ended = f"exit code {exit_code}" if exit_code > 0 else f"signal {signal.Signals(-exit_code).name}"
         raise ToolFailed(
