@@ -68,7 +68,7 @@ def test_samples_off_the_grid_are_rounded_and_counted() -> None:
 @pytest.mark.parametrize(
     ("inputs", "sentence"),
     [
-        ({"x": np.array([[np.nan]])}, "NaN or infinity"),
+        ({"x": np.array([[np.nan]])}, "NaN, infinity"),
         ({"x": np.zeros((2, 1)), "z": np.zeros((3, 1))}, "the same number"),
         ({"x": np.zeros((0, 1))}, "at least 1"),
     ],

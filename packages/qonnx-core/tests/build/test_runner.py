@@ -8,7 +8,7 @@ import pytest
 
 from qonnx_core.build.config import BuildConfig
 from qonnx_core.build.context import Context
-from qonnx_core.build.runner import Event, Result, Step, run_steps, select
+from qonnx_core.build.runner import Event, Result, Step, resume, run_steps, select
 from qonnx_core.errors import InvalidInput
 
 
@@ -34,6 +34,7 @@ def build(tmp_path: Path, log: list[str], *, broken: str = "", **options: object
     config = BuildConfig(source=source, output=tmp_path / "out", **options)
     context = Context(config)
     context.__dict__["backends"] = {}
+    resume(context, steps(log, broken=broken))
     run_steps(context, steps(log, broken=broken), lambda _: None)
     return context
 
@@ -84,6 +85,7 @@ def test_listeners_hear_what_ran_and_what_was_kept(tmp_path: Path) -> None:
     events: list[Event] = []
     context = Context(BuildConfig(source=tmp_path / "model.onnx", output=tmp_path / "out", seed=5))
     context.__dict__["backends"] = {}
+    resume(context, steps([]))
     run_steps(context, steps([]), events.append)
     assert [event.kind for event in events] == ["kept", "kept", "started", "done"]
 

@@ -90,7 +90,7 @@ def test_clean_writes_a_file_that_stock_onnxruntime_runs(model: Path, samples: P
     ("arguments", "sentence"),
     [
         (["run", "nothing.onnx", "--data", "x.npz"], "nothing.onnx: found nothing"),
-        (["run", "{model}", "--data", "nothing.npz"], "nothing.npz: no such file"),
+        (["run", "{model}", "--data", "nothing.npz"], "nothing.npz: found nothing"),
         (["run", "{model}", "--data", "{model}"], "not an .npz file"),
         (["clean", "{text}"], "text.onnx"),
         (["ingest", "{model}", "--frontend", "torch7"], "torch7: no such frontend"),

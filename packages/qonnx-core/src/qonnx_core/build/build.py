@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from qonnx_core.build import hardware, prepare
-from qonnx_core.build.config import BuildConfig
-from qonnx_core.build.context import HOST, PARTS, STITCHED, Context
-from qonnx_core.build.report import collect, write_report
-from qonnx_core.build.runner import Event, Listener, Step, run_steps, select
-from qonnx_core.errors import Mismatch
-
-CONFIG = "build.json"
+from qonnx_core.build.config import BuildConfig, require_file
+from qonnx_core.build.context import HOST, MISMATCH, PARTS, RUN, STITCHED, Context
+from qonnx_core.build.folder import CONFIG, discard, held, write_text
+from qonnx_core.build.report import REPORT_HTML, REPORT_JSON, collect, write_report
+from qonnx_core.build.runner import Event, Listener, Step, directory_name, resume, run_steps, select
+from qonnx_core.errors import QonnxError
 
 STEPS: tuple[Step, ...] = (
     Step("load", "read the model", prepare.run_load, ("source",)),
@@ -39,6 +38,12 @@ STEPS: tuple[Step, ...] = (
     Step("synthesize", "synthesize the stitched design", hardware.run_synthesize, ("synthesize",)),
 )
 
+_OWN_NAMES = (
+    *(directory_name(number, step) for number, step in enumerate(STEPS)),
+    *(tree for step in STEPS for tree in step.trees),
+    *(MISMATCH, RUN, REPORT_JSON, REPORT_HTML),
+)
+
 
 class Build:
     """One run from a source to verified hardware in a folder; running it again goes on where it stopped."""
@@ -47,7 +52,10 @@ class Build:
         self.config = config
 
     def run(self, listen: Listener = lambda _: None) -> dict[str, Any]:
-        """Run the steps and return the report (see `report.json`).
+        """Run the steps and return the report (see `report.json`); a build that is refused or fails leaves one too.
+
+        One build at a time works in a folder. An interruption at any moment leaves no half-written result under a final
+        name, and no child process.
 
         Raises:
             InvalidInput, InvalidModel, Unsupported: when the model, the data or an option is refused.
@@ -56,16 +64,34 @@ class Build:
         """
         steps = select(STEPS, self.config.steps)
         context = Context(self.config, lambda text: listen(Event("remark", text)))
-        _ = context.target, context.backends  # refuse a wrong part or backend before anything else
-        context.output.mkdir(parents=True, exist_ok=True)
-        (context.output / CONFIG).write_text(_portable(self.config).model_dump_json(indent=2) + "\n")
-        try:
-            run_steps(context, steps, listen)
-        except Mismatch:
-            write_report(context, steps)
-            raise
-        write_report(context, steps)
-        return collect(context, steps)
+        self._check_options(context)
+        with held(context.output, _OWN_NAMES):
+            for name in (REPORT_JSON, REPORT_HTML, MISMATCH):
+                discard(context.output / name)
+            resume(context, STEPS)
+            write_text(context.output / CONFIG, _portable(self.config).model_dump_json(indent=2) + "\n")
+            try:
+                run_steps(context, steps, listen)
+            except QonnxError as error:
+                context.error = str(error)
+                write_report(context, STEPS, steps)
+                raise
+            write_report(context, STEPS, steps)
+            return collect(context, STEPS, steps)
+
+    def _check_options(self, context: Context) -> None:
+        """Refuse what can be refused before anything in the folder is touched."""
+        _ = context.target
+        config = self.config
+        require_file(config.source, "a QONNX model (.onnx), or a saved model that an installed frontend reads")
+        for path, what in (
+            (config.rules, "the rules of --rules, a YAML file"),
+            (config.data, "the samples of --data, an .npz with the inputs under their names or `x`"),
+            (config.folding, "the folding of --folding, a JSON file"),
+        ):
+            if path is not None:
+                require_file(path, what)
+        _ = context.backends
 
 
 def _portable(config: BuildConfig) -> BuildConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -27,14 +28,14 @@ class BuildConfig(BaseModel):
     data: Path | None = None
     input_types: dict[str, str] = Field(default_factory=dict)
     folding: Path | None = None
-    target_fps: float | None = None
-    target_cycles: int | None = None
+    target_fps: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    target_cycles: int | None = Field(default=None, ge=1)
     part: str = "xc7z020"
-    clock_ns: float = Field(default=10.0, gt=0)
+    clock_ns: float = Field(default=10.0, gt=0, allow_inf_nan=False)
     synthesize: tuple[str, ...] = ()
     label_select: bool = False
     samples: int | None = Field(default=None, ge=1)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     steps: tuple[str, ...] = ()
 
     @field_validator("synthesize")
@@ -42,7 +43,7 @@ class BuildConfig(BaseModel):
     def _known_families(cls, families: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := [family for family in families if family not in FAMILIES]:
             raise ValueError(f"synthesis target {', '.join(unknown)} is unknown; expected {' or '.join(FAMILIES)}")
-        return families
+        return tuple(dict.fromkeys(families))
 
     @model_validator(mode="after")
     def _rules_are_for_several(self) -> BuildConfig:
@@ -66,6 +67,8 @@ class BuildConfig(BaseModel):
 def require_file(path: Path, what: str) -> Path:
     """Return the path if a file is there, else raise `InvalidInput` that names it."""
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
+        found = "a folder" if path.is_dir() else "no file" if path.exists() else "nothing"
         raise InvalidInput(f"{path}: found {found}; expected {what}. Check the path.")
+    if not os.access(path, os.R_OK):
+        raise InvalidInput(f"{path}: it may not be read; expected {what}. Check its permissions.")
     return path

@@ -7,8 +7,6 @@ partitions, integer forms and designs are derived again from the cleaned model w
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -36,9 +34,13 @@ Integers = npt.NDArray[np.int64]
 
 CLEANED = "model.onnx"
 SAMPLES = "samples.npz"
+RULES = "rules.yaml"
+FOLDING = "folding.json"
 PARTS = "parts"
 STITCHED = "stitched"
 HOST = "host"
+MISMATCH = "mismatch"
+RUN = "run"
 
 
 class Context:
@@ -49,6 +51,8 @@ class Context:
         self.say = say
         self.output = config.output.absolute()
         self.checks: list[Check] = []
+        self.running: str | None = None
+        self.error: str | None = None
         self.results: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, float] = {}
 
@@ -73,9 +77,14 @@ class Context:
                 lines.append(f"{name}={value!r}")
         return "\n".join(lines)
 
-    def packages(self) -> list[str]:
-        """Return the import names of the packages whose code makes the results."""
-        return ["qonnx_core", *(type(backend).__module__.split(".")[0] for backend in self.backends.values())]
+    @cached_property
+    def code(self) -> str:
+        """A digest of the code that makes the results: this package, the backends in use, and the tools."""
+        from qonnx_core.build.runner import code_digest
+
+        return code_digest(
+            ["qonnx_core", *(type(backend).__module__.split(".")[0] for backend in self.backends.values())]
+        )
 
     # -- plug-ins and target --------------------------------------------------------------------------------------
 
@@ -251,20 +260,13 @@ class Context:
 
         return Component.read(self.output / STITCHED)
 
-    def replace_tree(self, name: str, make: Callable[[Path], None]) -> None:
-        """Make a directory beside the steps' own as a whole: what was there stays until the new one is complete."""
-        final, partial = self.output / name, self.output / f".partial-{name}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        make(partial)
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(partial, final)
-
 
 def _digest(path: Path) -> str:
-    """Return a digest of a file and of the files beside it that belong to it (external data)."""
-    try:
-        digest = hashlib.sha256(path.read_bytes())
-    except OSError:
-        return "absent"
+    """Return a digest of a file's content, and of the files beside a model that hold its external tensors."""
+    from qonnx_core.formats.file_checks import external_files
+
+    files = [path, *(external_files(path) if path.suffix.lower() == ".onnx" else ())]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest() if file.is_file() else b"absent")
     return digest.hexdigest()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qonnx_core.build.context import PARTS, STITCHED, Integers
+from qonnx_core.build.context import FOLDING, MISMATCH, PARTS, STITCHED, Integers
+from qonnx_core.build.folder import make_directory
 from qonnx_core.build.inputs import write_archive
 from qonnx_core.errors import Mismatch
 
@@ -26,6 +28,8 @@ FAMILY_TIMEOUT_S = 3600.0
 
 def run_plan(context: Context, directory: Path) -> dict[str, Any]:
     """Let each backend decide on kernels and folding, and estimate cycles and resources."""
+    if context.config.folding is not None:
+        shutil.copyfile(context.config.folding, directory / FOLDING)
     estimates: dict[str, Any] = {}
     for part in context.parts:
         design = context.designs[part.name]
@@ -48,7 +52,7 @@ def run_emit(context: Context, _: Path) -> dict[str, Any]:
             )
             tops[part.name] = component.manifest.top
 
-    context.replace_tree(PARTS, make)
+    make_directory(context.output / PARTS, make)
     context.__dict__.pop("components", None)
     return {"tops": tops}
 
@@ -95,7 +99,11 @@ def run_stitch(context: Context, _: Path) -> dict[str, Any]:
     from qonnx_core.eda.stitch import stitch
 
     components = [context.components[part.name] for part in context.parts]
-    context.replace_tree(STITCHED, lambda out: stitch(components, out) and None)
+
+    def make(out: Path) -> None:
+        stitch(components, out)
+
+    make_directory(context.output / STITCHED, make)
     context.__dict__.pop("stitched", None)
     manifest = context.stitched.manifest
     return {"top": manifest.top, "sources": len(manifest.sources), "streams": [s.prefix for s in manifest.streams]}
@@ -190,7 +198,7 @@ def _explain(context: Context, component: Component, work: Path, check: Check) -
     assert check.first is not None
     context.checks.append(check)
     sample = check.first.sample
-    evidence = context.output / "mismatch"
+    evidence = context.output / MISMATCH
     evidence.mkdir(exist_ok=True)
     vcd = evidence / f"sample{sample}.vcd"
     traced = Simulator.build(component, work, trace=True)

@@ -7,15 +7,20 @@ softmax). Both run in stock onnxruntime.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from qonnx_core.build.config import BuildConfig
-from qonnx_core.build.inputs import bring_on_grid
+from qonnx_core.build.context import RUN
+from qonnx_core.build.folder import CONFIG
+from qonnx_core.build.inputs import bring_on_grid, frame_shape
 from qonnx_core.build.runner import read_record
 from qonnx_core.errors import InvalidInput
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from qonnx_core.build.context import Context
 
 Engine = Literal["emulation", "simulation", "integer"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 Array = npt.NDArray[np.generic]
 Integers = npt.NDArray[np.int64]
 
@@ -90,27 +96,52 @@ class FinishedBuild:
             InvalidInput: for wrong names, shapes, or values that are not finite.
         """
         context = self._context
-        names = list(context.grids)
-        if not isinstance(inputs, Mapping):
-            if len(names) != 1:
-                raise InvalidInput(f"run: found one array; expected a mapping with the inputs {', '.join(names)}.")
-            inputs_by_name: Mapping[str, Array] = {names[0]: inputs}
-        else:
-            inputs_by_name = inputs
-        if set(inputs_by_name) != set(names):
-            raise InvalidInput(f"run: found inputs {', '.join(inputs_by_name)}; expected {', '.join(names)}.")
-        on_grid, _ = bring_on_grid({name: np.asarray(inputs_by_name[name]) for name in names}, context.grids)
+        if engine not in ENGINES:
+            raise InvalidInput(f"run: engine is {engine!r}; expected {', '.join(ENGINES)}.")
+        on_grid, _ = bring_on_grid(self._by_name(inputs), context.grids)
         outputs = finish(context, self._integers(context.encode_inputs(on_grid), engine))
         if isinstance(inputs, Mapping) or len(outputs) != 1:
             return outputs
         return next(iter(outputs.values()))
 
+    def _by_name(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
+        """Return the inputs under the cleaned model's names; they may be said as in the source, too."""
+        spoken = self._context.results["clean"]["inputs"]
+        by_name = {synonym: name.split("|")[0] for name in spoken for synonym in name.split("|")}
+        listed = ", ".join(name.replace("|", " or ") for name in spoken)
+        if not isinstance(inputs, Mapping):
+            if len(spoken) != 1:
+                raise InvalidInput(f"run: found one array; expected a mapping with the inputs {listed}.")
+            inputs = {spoken[0].split("|")[0]: inputs}
+        found = {by_name[name]: np.asarray(array) for name, array in inputs.items() if name in by_name}
+        if len(found) != len(inputs) or len(found) != len(spoken):
+            raise InvalidInput(f"run: found inputs {', '.join(inputs) or 'none'}; expected {listed}.")
+        for value in self._context.cleaned.graph.inputs:
+            shape, frame = found[value.name or ""].shape, frame_shape(value)
+            if shape[1:] != frame or not shape:
+                raise InvalidInput(f"run: input {value.name} has shape {shape}; expected {('N', *frame)}. Reshape it.")
+        return found
+
+    def _work(self, name: str) -> Path:
+        """Return a directory to compile in: in the build's folder, or a temporary one where that is read-only."""
+        work = self._context.output / RUN / name
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            work = self._temporary / name
+            work.mkdir(exist_ok=True)
+        return work if os.access(work, os.W_OK) else self._temporary
+
+    @cached_property
+    def _temporary(self) -> Path:
+        temporary = tempfile.TemporaryDirectory(prefix="qonnx-run-")
+        self._kept = temporary  # removed with this object
+        return Path(temporary.name)
+
     def _integers(self, values: dict[str, Integers], engine: Engine) -> dict[str, Integers]:
         context = self._context
         if engine == "simulation":
             return self._simulate(values)
-        if engine not in ("emulation", "integer"):
-            raise InvalidInput(f"run: engine is {engine!r}; expected emulation, simulation or integer.")
         for part in context.parts:
             given = context.part_inputs(values, part)
             found = context.forms[part.name].run(given) if engine == "integer" else self._runner(part.name).run(given)
@@ -121,44 +152,53 @@ class FinishedBuild:
         if name not in self._runners:
             context = self._context
             part = next(part for part in context.parts if part.name == name)
-            work = context.output / "run" / name
-            work.mkdir(parents=True, exist_ok=True)
-            self._runners[name] = context.backends[part.backend].emulate(context.designs[name], work)
+            self._runners[name] = context.backends[part.backend].emulate(context.designs[name], self._work(name))
         return self._runners[name]
 
     def _simulate(self, values: dict[str, Integers]) -> dict[str, Integers]:
         from qonnx_core.eda.simulate import Simulator
 
+        if "stitch" not in self._context.results:
+            raise InvalidInput(
+                f"{self._context.output}: the build stopped before its parts were stitched; the simulation needs that. "
+                "Run `qonnx build` to the step stitch, or use the emulation."
+            )
         manifest = self._context.stitched.manifest
-        work = self._context.output / "run" / "stitched"
-        work.mkdir(parents=True, exist_ok=True)
-        found = Simulator.build(self._context.stitched, work).run(
+        found = Simulator.build(self._context.stitched, self._work("stitched")).run(
             {s.prefix: values[s.tensor].reshape(-1, *s.shape[1:]) for s in manifest.inputs}
         )
         return {s.tensor: found.outputs[s.prefix] for s in manifest.outputs}
 
 
 def load(output: str | Path) -> FinishedBuild:
-    """Return a finished build, ready to run.
+    """Return a finished build, ready to run; the folder may have been moved.
 
     Raises:
         InvalidInput: when the folder holds no build, or one that was stopped before its hardware was written.
     """
-    from qonnx_core.build.build import CONFIG, STEPS
-    from qonnx_core.build.context import Context
+    from qonnx_core.build.build import STEPS
+    from qonnx_core.build.context import FOLDING, RULES, Context
+    from qonnx_core.build.runner import directory_name
 
-    folder = Path(output)
+    folder = Path(output).absolute()
     try:
-        config = BuildConfig.model_validate_json((folder / CONFIG).read_text())
+        config = BuildConfig.model_validate_json((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidInput(
-            f"{folder}: no build is here ({error}); make one with `qonnx build MODEL -o {folder}`."
+            f"{folder}: found no build (no readable {CONFIG}); expected the --output of one. "
+            f"Make one with `qonnx build MODEL -o {folder}`."
         ) from error
-    context = Context(config.model_copy(update={"output": folder}))
-    for number, step in enumerate(STEPS):
-        record = read_record(folder / f"{number:02d}_{step.name}")
-        if record:
-            context.results[step.name], context.seconds[step.name] = record["result"], record["seconds"]
+    names = {step.name: directory_name(number, step) for number, step in enumerate(STEPS)}
+    moved: dict[str, Any] = {"output": folder}
+    for option, copy in (("rules", folder / names["partition"] / RULES), ("folding", folder / names["plan"] / FOLDING)):
+        if getattr(config, option) is not None:
+            moved[option] = copy
+    context = Context(config.model_copy(update=moved))
+    for name, directory in names.items():
+        record = read_record(folder / directory)
+        if not record:
+            break
+        context.results[name], context.seconds[name] = record["result"], record["seconds"]
     if "emit" not in context.results:
         raise InvalidInput(f"{folder}: the build stopped before its hardware was written; run `qonnx build` again.")
     return FinishedBuild(context)

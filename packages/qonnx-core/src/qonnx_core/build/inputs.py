@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import os
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.npyio import NpzFile
 
+from qonnx_core.build.config import require_file
 from qonnx_core.errors import InvalidInput
+from qonnx_core.formats.writer import check_target
 from qonnx_core.ir.grid import Grid
 
 if TYPE_CHECKING:
@@ -22,6 +29,9 @@ INPUT_ALIASES = ("x", "input")
 OUTPUT_ALIASES = ("y", "output")
 LABELS = "labels"
 DEFAULT_SAMPLES = 256
+MAX_INPUT_BITS = 32
+FLOAT32_TINY = Fraction(2) ** -126
+FLOAT32_HUGE = Fraction(2) ** 96  # so that the largest integer of an input type stays a float32
 _SUGGESTED_FRACTION_BITS = 10
 
 Array = npt.NDArray[np.generic]
@@ -51,21 +61,36 @@ def read_archive(path: Path) -> dict[str, Array]:
     Raises:
         InvalidInput: when the file is missing, is no ``.npz``, or holds something else than numbers.
     """
-    if not path.is_file():
-        raise InvalidInput(f"{path}: no such file; expected an .npz with the inputs under their names or `x`.")
+    require_file(path, "an .npz with the inputs under their names or `x`")
+    write = "write it with numpy.savez(path, x=inputs, y=outputs)"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, NpzFile):
+            raise InvalidInput(f"{path}: holds a single array; expected an .npz with arrays under names; {write}.")
+        with archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile, AttributeError) as error:
-        raise InvalidInput(
-            f"{path}: not an .npz file of numbers ({error}); write it with numpy.savez(path, x=inputs, y=outputs)."
-        ) from error
+    except (ValueError, OSError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InvalidInput(f"{path}: not an .npz file of numbers ({error}); {write}.") from error
 
 
 def write_archive(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write an ``.npz`` file."""
+    """Write an ``.npz`` file of exactly this name, whole or not at all; the same arrays give the same bytes.
+
+    Raises:
+        InvalidInput: when the folder does not exist or cannot be written, or the path is a folder or device.
+    """
+    check_target(path)
     contents: dict[str, Any] = dict(arrays)
-    np.savez(path, **contents)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".archive-") as scratch:
+            part = Path(scratch) / path.name
+            with part.open("wb") as stream:
+                np.savez(stream, **contents)
+            os.replace(part, path)
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise InvalidInput(
+            f"{path}: cannot be written ({error.strerror}); expected an existing, writable folder. Create it first."
+        ) from error
 
 
 def pick(
@@ -133,11 +158,11 @@ def input_grids(
     for value in model.graph.inputs:
         name = value.name or ""
         if name in given:
-            grids[name] = Grid.parse(given[name])
+            grids[name] = _input_grid(given[name])
             continue
         annotated = get_datatype(value)
         if annotated is not None and annotated.is_integer():
-            grids[name] = Grid.parse(annotated.name)
+            grids[name] = _input_grid(annotated.name)
             continue
         data = arrays.get(name) if arrays else None
         choices = fitting_types(data)
@@ -148,6 +173,22 @@ def input_grids(
             f"--input-type {spoken}=TYPE. Types that {fits}: {', '.join(choices)}."
         )
     return grids
+
+
+def _input_grid(text: str) -> Grid:
+    """Return the grid of an input type; refuses one whose integers or values no float32 input can stand for."""
+    grid = Grid.parse(text)
+    if grid.datatype.bits > MAX_INPUT_BITS:
+        raise InvalidInput(
+            f"input type {text}: {grid.datatype.name} has {grid.datatype.bits} bits; expected at most "
+            f"{MAX_INPUT_BITS}, as inputs are float32. Choose a narrower type."
+        )
+    if not all(FLOAT32_TINY <= scale <= FLOAT32_HUGE for scale in grid.scale):
+        raise InvalidInput(
+            f"input type {text}: its scale is out of the range of float32; expected {float(FLOAT32_TINY):.3g} to "
+            f"{float(FLOAT32_HUGE):.3g}. Check the exponent."
+        )
+    return grid
 
 
 def fitting_types(data: Array | None) -> list[str]:
@@ -233,6 +274,28 @@ def frame_shape(value: ir.Value) -> tuple[int, ...]:
     return known
 
 
+def numbers(name: str, array: Array) -> npt.NDArray[np.float32]:
+    """Return an array as float32; refuses what holds no numbers, or none that are finite in float32."""
+    if array.dtype.kind not in "biuf":
+        raise InvalidInput(f"data for {name}: has element type {array.dtype}; expected numbers. Convert it first.")
+    with np.errstate(over="ignore"):
+        values = np.asarray(array, np.float32)
+    if not np.isfinite(values).all():
+        raise InvalidInput(f"data for {name}: found NaN, infinity or more than float32 holds; expected finite numbers.")
+    return values
+
+
+def class_labels(labels: Array, count: int) -> npt.NDArray[np.int64]:
+    """Return the class number of each of ``count`` samples; refuses everything else, such as one-hot rows."""
+    whole = labels.dtype.kind in "iu" or (labels.dtype.kind == "f" and bool((labels == np.rint(labels)).all()))
+    if not whole or labels.shape not in ((count,), (count, 1)):
+        raise InvalidInput(
+            f"data for {LABELS}: found {labels.dtype} of shape {labels.shape}; expected {count} whole class numbers, "
+            "one a sample. For one-hot rows store labels.argmax(1)."
+        )
+    return labels.astype(np.int64).reshape(-1)
+
+
 def bring_on_grid(
     inputs: Mapping[str, Array], grids: Mapping[str, Grid]
 ) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.bool_]]:
@@ -249,9 +312,7 @@ def bring_on_grid(
     rounded: dict[str, npt.NDArray[np.float32]] = {}
     on_grid = np.ones(next(iter(sizes.values())), bool)
     for name, array in inputs.items():
-        values = np.asarray(array, np.float32)
-        if not np.isfinite(values).all():
-            raise InvalidInput(f"data for input {name}: found NaN or infinity; expected finite numbers.")
+        values = numbers(f"input {name}", array)
         integers, on = grids[name].to_integers(values)
         rounded[name] = grids[name].to_values(integers).reshape(values.shape)
         on_grid &= on.reshape(len(on), -1).all(1)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qonnx_core.build.config import require_file
-from qonnx_core.build.context import CLEANED, HOST, SAMPLES
+from qonnx_core.build.context import CLEANED, HOST, RULES, SAMPLES
+from qonnx_core.build.folder import make_directory
 from qonnx_core.build.inputs import (
     DEFAULT_SAMPLES,
     INPUT_ALIASES,
@@ -16,15 +18,17 @@ from qonnx_core.build.inputs import (
     OUTPUT_ALIASES,
     Array,
     bring_on_grid,
+    class_labels,
     input_grids,
     input_names,
+    numbers,
     output_names,
     pick,
     read_archive,
     seeded_sample,
     write_archive,
 )
-from qonnx_core.errors import InvalidInput
+from qonnx_core.errors import InvalidInput, InvalidModel
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -43,12 +47,15 @@ def read_source(path: Path) -> ir.Model:
 
     require_file(path, "a QONNX model (.onnx), or a saved model that an installed frontend reads")
     if path.suffix.lower() == ".onnx":
-        return load(path)
+        model = load(path)
+        if not model.graph.outputs:
+            raise InvalidModel(f"{path}: the graph has no outputs; expected at least one. Export the model again.")
+        return model
     frontends = plugins.frontends()
     for frontend in frontends.values():
         if frontend.recognizes(path):
-            model: ir.Model = frontend.read(path)
-            return model
+            read: ir.Model = frontend.read(path)
+            return read
     raise InvalidInput(
         f"{path}: it is no .onnx file, and no installed frontend recognizes it (installed: "
         f"{', '.join(sorted(frontends)) or 'none'}). For QKeras models install ingest-qkeras; "
@@ -99,8 +106,12 @@ def run_samples(context: Context, directory: Path) -> dict[str, Any]:
         raw = pick(arrays, inputs_spoken, INPUT_ALIASES, "input", str(config.data))
         expected = pick(arrays, outputs_spoken, OUTPUT_ALIASES, "output", str(config.data))
         labels = arrays.get(LABELS)
+        for name, array in (*raw.items(), *expected.items()):
+            if not array.ndim:
+                raise InvalidInput(f"{config.data}: {name} is a single number; expected one entry for each sample.")
+        if labels is not None:
+            labels = class_labels(labels, len(next(iter(raw.values()))))[: config.samples]
         raw, expected = ({name: array[: config.samples] for name, array in group.items()} for group in (raw, expected))
-        labels = labels[: config.samples] if labels is not None else None
     grids = input_grids(cleaned, inputs_spoken, config.input_types, raw)
     if raw is None:
         count = config.samples or DEFAULT_SAMPLES
@@ -110,7 +121,7 @@ def run_samples(context: Context, directory: Path) -> dict[str, Any]:
     else:
         origin = str(config.data)
     on, on_grid = bring_on_grid(raw, grids)
-    floats = {name: np.asarray(array, np.float32) for name, array in raw.items()}
+    floats = {name: numbers(f"input {name}", array) for name, array in raw.items()}
     checks = []
     if expected:
         checks.append(compare_outputs(cleaned, floats, expected, left="framework", right="QONNX"))
@@ -121,7 +132,7 @@ def run_samples(context: Context, directory: Path) -> dict[str, Any]:
     stored: dict[str, Array] = {f"in:{name}": array for name, array in on.items()}
     stored |= {f"out:{name}": array for name, array in outputs.items()}
     if labels is not None:
-        stored["labels"] = np.asarray(labels, np.int64).reshape(-1)
+        stored[LABELS] = labels
     write_archive(directory / SAMPLES, stored)
     off_grid = int((~on_grid).sum())
     if off_grid:
@@ -135,7 +146,7 @@ def run_samples(context: Context, directory: Path) -> dict[str, Any]:
     }
     if labels is not None:
         framework = expected or outputs
-        result["accuracy_framework"] = accuracy(next(iter(framework.values())), stored["labels"])
+        result["accuracy_framework"] = accuracy(next(iter(framework.values())), stored[LABELS])
     context.require(checks)
     return result
 
@@ -153,6 +164,8 @@ def run_partition(context: Context, directory: Path) -> dict[str, Any]:
     from qonnx_core.partition import compose
     from qonnx_core.verify import compare_outputs
 
+    if context.config.rules is not None:
+        shutil.copyfile(context.config.rules, directory / RULES)
     for model in context.partitioned.models:
         save(model, directory / f"{model.graph.name}.onnx")
     composed = compose(context.partitioned, context.samples.inputs)
@@ -190,5 +203,5 @@ def run_integer_form(context: Context, directory: Path) -> dict[str, Any]:
         for port in (*form.inputs, *form.outputs):
             streams[port.tensor] = {"grid": str(port.grid), "shape": list(port.shape)}
     context.require(checks)
-    context.replace_tree(HOST, lambda host: write_host_models(context, host))
+    make_directory(context.output / HOST, lambda host: write_host_models(context, host))
     return {"streams": streams, "checks": [check.to_dict() for check in checks]}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qonnx_core.build.folder import write_text
 from qonnx_core.build.runner import Step
 
 if TYPE_CHECKING:
@@ -16,11 +15,12 @@ if TYPE_CHECKING:
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
 
 
-def collect(context: Context, steps: Sequence[Step]) -> dict[str, Any]:
+def collect(context: Context, steps: Sequence[Step], wanted: Sequence[Step]) -> dict[str, Any]:
     """Return everything the steps have found, with the headline numbers at the top.
 
     ``mismatches`` and ``boundary`` are in samples: the largest count of any check, since a sample that differs at one
-    station usually differs at the ones behind it too.
+    station usually differs at the ones behind it too. ``complete`` tells whether every wanted step has ended;
+    ``failed_step`` and ``error`` why one has not.
     """
     results = context.results
     checks = [check for step in steps for check in results.get(step.name, {}).get("checks", [])]
@@ -46,17 +46,19 @@ def collect(context: Context, steps: Sequence[Step]) -> dict[str, Any]:
         "estimates": results.get("plan", {}).get("estimates", {}),
         "streams": results.get("integer_form", {}).get("streams", {}),
         "checks": checks,
-        "complete": all(step.name in results for step in steps),
+        "complete": all(step.name in results for step in wanted),
+        "failed_step": context.running,
+        "error": context.error,
         "seconds": {step.name: context.seconds[step.name] for step in steps if step.name in context.seconds},
     }
 
 
-def write_report(context: Context, steps: Sequence[Step]) -> None:
-    """Write `report.json` and `report.html` into the build's folder."""
+def write_report(context: Context, steps: Sequence[Step], wanted: Sequence[Step]) -> None:
+    """Write `report.json` and `report.html` into the build's folder; for the arguments see `collect`."""
     import jinja2
 
-    report = collect(context, steps)
-    _replace(context.output / REPORT_JSON, json.dumps(report, indent=2) + "\n")
+    report = collect(context, steps, wanted)
+    write_text(context.output / REPORT_JSON, json.dumps(report, indent=2) + "\n")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("qonnx_core.build", "templates"),
         autoescape=True,
@@ -64,10 +66,4 @@ def write_report(context: Context, steps: Sequence[Step]) -> None:
         lstrip_blocks=True,
     )
     page = environment.get_template("report.html.j2").render(report=report, titles={s.name: s.title for s in steps})
-    _replace(context.output / REPORT_HTML, page)
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(text)
-    os.replace(partial, path)
+    write_text(context.output / REPORT_HTML, page)

@@ -7,21 +7,19 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from qonnx_core.build.folder import discard, make_directory
 from qonnx_core.errors import InvalidInput
 
 if TYPE_CHECKING:
     from qonnx_core.build.context import Context
 
 RECORD = "step.json"
-_PARTIAL = ".partial-"
 
 Result = dict[str, Any]
 
@@ -71,56 +69,77 @@ def select(steps: Sequence[Step], names: Sequence[str]) -> list[Step]:
     return list(steps[: last + 1])
 
 
-def run_steps(context: Context, steps: Iterable[Step], listen: Listener) -> None:
-    """Run the steps in order; a step whose inputs have not changed since it last ended is kept as it is."""
-    steps = list(steps)
-    context.output.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256(code_digest(context.packages()).encode()).hexdigest()
-    changed = False
-    for number, step in enumerate(steps):
-        key = hashlib.sha256("\n".join([key, step.name, context.fingerprint(step.options)]).encode()).hexdigest()
-        directory = context.output / f"{number:02d}_{step.name}"
-        record = read_record(directory)
-        trees = [context.output / tree for tree in step.trees]
-        if not changed and record.get("key") == key and all(tree.is_dir() for tree in trees):
-            context.results[step.name] = record["result"]
-            context.seconds[step.name] = record["seconds"]
-            listen(Event("kept", step.title, record["seconds"]))
+def resume(context: Context, steps: Sequence[Step]) -> None:
+    """Take over the results that are still valid, and discard those behind the first that is not.
+
+    A result is valid while the code, the options and the contents of the files are the same that it, and every step
+    before it, were made from. What stays in the folder therefore always belongs to one configuration.
+    """
+    keys = step_keys(context, steps)
+    valid = 0
+    for number, (step, key) in enumerate(zip(steps, keys, strict=True)):
+        record = read_record(context.output / directory_name(number, step))
+        if record.get("key") != key or not all((context.output / tree).is_dir() for tree in step.trees):
+            break
+        context.results[step.name], context.seconds[step.name] = record["result"], record["seconds"]
+        valid += 1
+    for number in reversed(range(valid, len(steps))):
+        discard_step(context.output, number, steps[number])
+
+
+def run_steps(context: Context, steps: Sequence[Step], listen: Listener) -> None:
+    """Run the steps in order; those whose results were taken over are kept as they are."""
+    keys = step_keys(context, steps)
+    for number, (step, key) in enumerate(zip(steps, keys, strict=True)):
+        if step.name in context.results:
+            listen(Event("kept", step.title, context.seconds[step.name]))
             continue
-        changed = True
         listen(Event("started", f"[{number + 1}/{len(steps)}] {step.title}"))
-        _discard(context.output, number)
+        context.running = step.name
         started = time.perf_counter()
-        partial = context.output / f"{_PARTIAL}{number:02d}_{step.name}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        result = step.run(context, partial)
-        seconds = round(time.perf_counter() - started, 3)
-        record = {"key": key, "seconds": seconds, "result": result}
-        (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-        shutil.rmtree(directory, ignore_errors=True)
-        os.replace(partial, directory)
-        context.results[step.name] = json.loads(json.dumps(result))
-        context.seconds[step.name] = seconds
-        listen(Event("done", step.title, seconds))
+
+        def make(directory: Path, step: Step = step, key: str = key, started: float = started) -> None:
+            result = step.run(context, directory)
+            record = {"key": key, "seconds": round(time.perf_counter() - started, 3), "result": result}
+            text = json.dumps(record, indent=2) + "\n"
+            (directory / RECORD).write_text(text, encoding="utf-8")
+            record = json.loads(text)
+            context.results[step.name], context.seconds[step.name] = record["result"], record["seconds"]
+
+        make_directory(context.output / directory_name(number, step), make)
+        listen(Event("done", step.title, context.seconds[step.name]))
+    context.running = None
+
+
+def directory_name(number: int, step: Step) -> str:
+    """Return the name of a step's directory."""
+    return f"{number:02d}_{step.name}"
+
+
+def step_keys(context: Context, steps: Sequence[Step]) -> list[str]:
+    """Return per step a digest of the code, and of the options and files that it and the steps before it depend on."""
+    keys: list[str] = []
+    key = context.code
+    for step in steps:
+        key = hashlib.sha256("\n".join([key, step.name, context.fingerprint(step.options)]).encode()).hexdigest()
+        keys.append(key)
+    return keys
 
 
 def read_record(directory: Path) -> Result:
     """Return what a finished step left, or an empty record: a step that was interrupted has none."""
     try:
-        record = json.loads((directory / RECORD).read_text())
+        record = json.loads((directory / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     complete = isinstance(record, dict) and {"key", "seconds", "result"} <= set(record)
     return record if complete else {}
 
 
-def _discard(output: Path, number: int) -> None:
-    """Drop the results of this step and of those behind it: they rest on inputs that have changed."""
-    for path in sorted(output.iterdir()):
-        name = path.name.removeprefix(_PARTIAL)
-        if path.is_dir() and name[:2].isdigit() and name[2:3] == "_" and int(name[:2]) >= number:
-            shutil.rmtree(path)
+def discard_step(output: Path, number: int, step: Step) -> None:
+    """Remove a step's directory and the trees that it made, finished or not."""
+    for name in (directory_name(number, step), *step.trees):
+        discard(output / name)
 
 
 def code_digest(packages: Iterable[str]) -> str:

@@ -1,7 +1,8 @@
 """The `qonnx` command: one file per subcommand, errors as one sentence, exit codes that tell failure.
 
 Exit codes: 0 done; 1 the model, the data or an option was refused; 2 the command line itself was wrong; 3 two results
-that have to be equal differ; 4 an external tool is missing or failed; 130 interrupted.
+that have to be equal differ, or simulated hardware breaks its contract; 4 an external tool is missing or failed;
+128 + n ended by signal n, so 130 by Ctrl-C.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
@@ -16,7 +17,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Quantized neural networks from QONNX to verified hardware: run, check, cut and build models.",
-    epilog="Exit codes: 0 done, 1 refused, 2 wrong command line, 3 results differ, 4 tool missing or failed.",
+    epilog="Exit codes: 0 done, 1 refused, 2 wrong command line, 3 results differ, 4 tool missing or failed, "
+    "130 interrupted.",
 )
 
 
@@ -37,6 +39,8 @@ def options(
 ) -> None:
     """Take the options that every subcommand shares."""
     show_tracebacks(debug)
+    # onnx-ir warns about a broken model before our own error says the same.
+    logging.getLogger("onnx_ir").setLevel(logging.DEBUG if debug else logging.CRITICAL)
 
 
 for module in (doctor, info, clean, run, ingest, partition, build):

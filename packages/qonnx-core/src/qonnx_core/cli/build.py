@@ -76,7 +76,7 @@ def command(
             label_select=label_select,
             samples=samples,
             seed=seed,
-            steps=tuple(name.strip() for name in steps.split(",") if name.strip()) if steps else (),
+            steps=() if steps is None else tuple(name.strip() for name in steps.split(",")),
         )
     except ValidationError as error:
         details = "; ".join(

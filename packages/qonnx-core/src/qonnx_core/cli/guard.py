@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import ParamSpec, TypeVar
 
 import typer
 
-from qonnx_core.errors import Mismatch, QonnxError, ToolFailed, ToolMissing
+from qonnx_core.errors import Mismatch, QonnxError, StreamFault, ToolFailed, ToolMissing
 
 EXIT_REFUSED = 1
 EXIT_MISMATCH = 3
@@ -26,28 +30,66 @@ def show_tracebacks(wanted: bool) -> None:
     _state["tracebacks"] = wanted
 
 
+class Terminated(BaseException):
+    """The process was asked to end by a signal; raised where it happens, so that child processes end too."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
     """Return the command with its errors turned into sentences and exit codes."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return command(*args, **kwargs)
-        except KeyboardInterrupt:
+            with _signals_raise():
+                return command(*args, **kwargs)
+        except (KeyboardInterrupt, Terminated) as stop:
             typer.echo("interrupted; finished steps are kept, the same command goes on from there", err=True)
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-        except (QonnxError, OSError) as error:
+            code = 128 + stop.number if isinstance(stop, Terminated) else EXIT_INTERRUPTED
+            raise typer.Exit(code) from None
+        except (QonnxError, OSError, MemoryError) as error:
             if _state["tracebacks"]:
                 raise
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {sentence(error)}", err=True)
             raise typer.Exit(exit_code(error)) from None
 
     return run
 
 
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into `Terminated`; only the main thread of a process may do so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Terminated(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def sentence(error: Exception) -> str:
+    """Return an error as one reads it; those of the operating system say what to look at."""
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory ({error or 'no details'}); use fewer samples or a smaller model."
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}. Check the path, its permissions and the space that is left there."
+    return str(error)
+
+
 def exit_code(error: Exception) -> int:
     """Return the exit code that tells this kind of failure."""
-    if isinstance(error, Mismatch):
+    if isinstance(error, Mismatch | StreamFault):
         return EXIT_MISMATCH
     if isinstance(error, ToolMissing | ToolFailed):
         return EXIT_TOOL

@@ -20,11 +20,11 @@ def shown(prefix: str = "") -> Iterator[Callable[[Event], None]]:
 
         def listen(event: Event) -> None:
             if event.kind == "remark":
-                console.print(f"  {prefix}{event.text}", markup=False, highlight=False)
+                console.print(f"  {prefix}{event.text}", markup=False, highlight=False, soft_wrap=True)
             elif event.kind == "started":
                 status.update(f"{prefix}{event.text}")
             else:
                 note = "kept" if event.kind == "kept" else f"{event.seconds:.1f} s"
-                console.print(f"  {prefix}{event.text}: {note}", markup=False, highlight=False)
+                console.print(f"  {prefix}{event.text}: {note}", markup=False, highlight=False, soft_wrap=True)
 
         yield listen

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from qonnx_core.errors import InvalidModel
 
@@ -57,6 +57,23 @@ def check_tensors(proto: onnx.ModelProto, folder: Path) -> None:
             _check_external(tensor, root, count)
         else:
             _check_inline(tensor, count)
+
+
+def external_files(path: Path) -> list[Path]:
+    """Return the files beside a model that hold its external tensors; none for what is no readable ONNX file."""
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(path.read_bytes())
+    except (OSError, DecodeError):
+        return []
+    locations = {
+        entry.value
+        for tensor in _tensors(proto.graph)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location" and entry.value and "\0" not in entry.value
+    }
+    return [path.parent / location for location in sorted(locations)]
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

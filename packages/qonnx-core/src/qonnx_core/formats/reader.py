@@ -80,5 +80,7 @@ def _read_proto(file: Path) -> onnx.ModelProto:
     return proto
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
+    while isinstance(error, ir.serde.SerdeError) and error.__cause__ is not None:
+        error = error.__cause__  # the outer ones only say which message of the file was being read
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -25,9 +25,10 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, with_functions: bool 
             the file. Other QONNX tools do not expect them, so the default is without.
 
     Raises:
-        InvalidInput: the folder does not exist or cannot be written.
+        InvalidInput: the folder does not exist or cannot be written, or the path is a folder or device.
     """
     target = Path(path)
+    check_target(target)
     written = add_functions(model) if with_functions else model
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
@@ -36,6 +37,13 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, with_functions: bool 
         raise InvalidInput(
             f"{target}: cannot be written ({error.strerror}); expected an existing, writable folder. Create it first."
         ) from error
+
+
+def check_target(target: Path) -> None:
+    """Raise InvalidInput where a file of this name would take the place of a folder or a device."""
+    if (target.exists() and not target.is_file()) or not target.name:
+        found = "a folder" if target.is_dir() else "a device"
+        raise InvalidInput(f"{target}: is {found}; expected the name of a file to write. Choose another name.")
 
 
 def total_bytes(model: ir.Model) -> int:
