@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qonnx_core.build.config import BuildConfig
 from qonnx_core.build.context import Context
+from qonnx_core.build.folder import make_directory
 from qonnx_core.build.runner import Event, Result, Step, resume, run_steps, select
 from qonnx_core.errors import InvalidInput
 
@@ -94,3 +97,51 @@ def test_an_unknown_step_lists_the_known_ones() -> None:
     assert [step.name for step in select(steps([]), ["second"])] == ["first", "second"]
     with pytest.raises(InvalidInput, match=r"expected some of first, second, third\. Did you mean second\?"):
         select(steps([]), ["secnd"])
+
+
+def test_results_of_other_options_do_not_stay(tmp_path: Path) -> None:
+    build(tmp_path, [])
+    context = Context(BuildConfig(source=tmp_path / "model.onnx", output=tmp_path / "out", clock_ns=5.0))
+    context.__dict__["backends"] = {}
+    resume(context, steps([]))
+    assert list(context.results) == ["first"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["00_first"]
+
+
+def test_a_tree_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    def run(context: Context, _: Path) -> Result:
+        make_directory(context.output / "tree", lambda tree: (tree / "leaf").touch())
+        return {}
+
+    config = BuildConfig(source=tmp_path / "model.onnx", output=tmp_path)
+    for expected in ("done", "kept", "done"):
+        context = Context(config)
+        context.__dict__["backends"] = {}
+        events: list[Event] = []
+        step = Step("grow", "grow", run, (), ("tree",))
+        resume(context, [step])
+        run_steps(context, [step], events.append)
+        assert events[-1].kind == expected
+        if expected == "kept":
+            shutil.rmtree(tmp_path / "tree")
+
+
+def test_changed_external_data_are_noticed(tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 18]> g (float[1] x) => (float[1] y) {y = Neg(x)}'
+    )
+    weight = onnx.numpy_helper.from_array(np.zeros(4, np.float32), "w")
+    onnx.external_data_helper.set_external_data(weight, "weights.bin")
+    weight.ClearField("raw_data")
+    model.graph.initializer.append(weight)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    context = Context(BuildConfig(source=tmp_path / "model.onnx", output=tmp_path / "out"))
+    found = set()
+    for content in (b"one", b"two"):
+        (tmp_path / "weights.bin").write_bytes(content)
+        found.add(context.fingerprint(("source",)))
+    (tmp_path / "weights.bin").unlink()
+    found.add(context.fingerprint(("source",)))
+    assert len(found) == 3

@@ -98,7 +98,10 @@ def test_clean_writes_a_file_that_stock_onnxruntime_runs(model: Path, samples: P
         (["info", "{model}", "--input-type", "UINT8*1/0"], "UINT8*1/0"),
         (["build", "{model}", "-o", "{out}", "--backend", "vhdl"], "backend vhdl: not installed"),
         (["build", "{model}", "-o", "{out}", "--part", "xc9"], "xc9"),
-        (["build", "{model}", "-o", "{out}", "--clock-ns", "-1"], "clock_ns"),
+        (
+            ["build", "{model}", "-o", "{out}", "--clock-ns", "-1"],
+            "--clock-ns: found -1.0; input should be greater than 0",
+        ),
         (["build", "{model}", "-o", "{out}", "--synthesize", "asic"], "synthesis target asic is unknown"),
         (["build", "{model}", "-o", "{out}", "--target-fps", "1", "--target-cycles", "2"], "at most one"),
     ],

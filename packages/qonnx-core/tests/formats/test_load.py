@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.parser
+import onnx_ir as ir
 import pytest
 
 import qonnx_core
+from qonnx_core import compile_model, load
 from qonnx_core.errors import InvalidInput, InvalidModel, Unsupported
 from qonnx_core.formats.reader import from_proto
+from qonnx_core.testing.random_mlp import random_mlp
 
 HEAD = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
 QUANT = "y = qonnx.custom_op.general.Quant<{attributes}>(x, s, z, b)"
@@ -276,3 +279,26 @@ def test_a_model_built_out_of_order_is_sorted_in_the_copy() -> None:
     model.graph.append(first)
     assert qonnx_core.compile_model(model).run({"x": np.ones(2, np.float32)})["y"].tolist() == [-1, -1]
     assert [node.op_type for node in qonnx_core.cleanup_model(model).graph] == ["Relu", "Neg"]
+
+
+def test_nodes_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:
+    model = random_mlp(3)
+    for node in model.graph:
+        node.name = "same"
+    path = tmp_path / "same.onnx"
+    path.write_bytes(ir.serde.serialize_model(model).SerializeToString())
+    loaded = load(path)
+    names = [node.name for node in loaded.graph]
+    assert len(set(names)) == len(names)
+    width = int(loaded.graph.inputs[0].shape[1])
+    assert compile_model(loaded).run({"global_in": np.zeros((1, width), np.float32)})["global_out"].shape[0] == 1
+
+
+def test_a_name_that_is_made_twice_is_told(tmp_path: Path) -> None:
+    proto = ir.serde.serialize_model(random_mlp(3))
+    proto.graph.node[1].output[0] = proto.graph.node[0].output[0]
+    path = tmp_path / "twice.onnx"
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(InvalidModel, match="Quant_0_out0") as caught:
+        load(path)
+    assert "_deserialize" not in str(caught.value)

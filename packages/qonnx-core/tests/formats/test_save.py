@@ -16,6 +16,7 @@ from qonnx_core.errors import InvalidInput
 from qonnx_core.formats import writer
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.ops import Quant, Rounding
+from qonnx_core.testing.random_mlp import random_mlp
 
 TEXT = """<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>
 g (float[N, 4] x) => (float[N, 4] y) <float s = {0.5}, float z = {0}, float b = {4}, float[1, 2] t = {0.5, 1}>
@@ -121,3 +122,10 @@ def test_a_node_made_here_carries_every_attribute() -> None:
     node = Quant(False, True, Rounding.CEIL).node(*values)
     found = {name: attribute.value for name, attribute in node.attributes.items()}
     assert found == {"signed": 0, "narrow": 1, "rounding_mode": "CEIL"}
+
+
+def test_a_file_does_not_take_the_place_of_a_folder_or_device(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="is a folder; expected the name of a file"):
+        qonnx_core.save(random_mlp(3), tmp_path)
+    with pytest.raises(InvalidInput, match="is a device; expected the name of a file"):
+        qonnx_core.save(random_mlp(3), Path("/dev/null"))

@@ -36,7 +36,7 @@ def held(output: Path, own_names: Iterable[str]) -> Iterator[None]:
         descriptor = os.open(output / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except (FileExistsError, NotADirectoryError) as error:
         raise InvalidInput(
-            f"{output}: {error.filename} is no folder; expected a folder for the build. Choose another --output."
+            f"{output}: it, or a part of it, is no folder; expected a folder for the build. Choose another --output."
         ) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from qonnx_core.build.config import BuildConfig
 from qonnx_core.build.context import RUN
 from qonnx_core.build.folder import CONFIG
-from qonnx_core.build.inputs import bring_on_grid, frame_shape
+from qonnx_core.build.inputs import bring_on_grid, frame_shape, spoken_list
 from qonnx_core.build.runner import read_record
 from qonnx_core.errors import InvalidInput
 
@@ -107,12 +107,12 @@ class FinishedBuild:
     def _by_name(self, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
         """Return the inputs under the cleaned model's names; they may be said as in the source, too."""
         spoken = self._context.results["clean"]["inputs"]
-        by_name = {synonym: name.split("|")[0] for name in spoken for synonym in name.split("|")}
-        listed = ", ".join(name.replace("|", " or ") for name in spoken)
+        by_name = {synonym: synonyms[0] for synonyms in spoken for synonym in synonyms}
+        listed = spoken_list(spoken)
         if not isinstance(inputs, Mapping):
             if len(spoken) != 1:
                 raise InvalidInput(f"run: found one array; expected a mapping with the inputs {listed}.")
-            inputs = {spoken[0].split("|")[0]: inputs}
+            inputs = {spoken[0][0]: inputs}
         found = {by_name[name]: np.asarray(array) for name, array in inputs.items() if name in by_name}
         if len(found) != len(inputs) or len(found) != len(spoken):
             raise InvalidInput(f"run: found inputs {', '.join(inputs) or 'none'}; expected {listed}.")

@@ -35,6 +35,8 @@ FLOAT32_HUGE = Fraction(2) ** 96  # so that the largest integer of an input type
 _SUGGESTED_FRACTION_BITS = 10
 
 Array = npt.NDArray[np.generic]
+Spoken = Sequence[str]
+"""The names of one input or output: the cleaned model's, then the source's where it is another."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,11 @@ def write_archive(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def pick(
-    arrays: Mapping[str, Array], names: Sequence[str], aliases: Sequence[str], what: str, where: str
+    arrays: Mapping[str, Array], names: Sequence[Spoken], aliases: Sequence[str], what: str, where: str
 ) -> dict[str, Array]:
-    """Return ``{index-th name of the model: array}`` for a list of names, each given as synonyms joined by ``|``."""
+    """Return ``{index-th name of the model: array}`` for the model's inputs or outputs, which ``what`` says."""
     found: dict[str, Array] = {}
-    for name in names:
-        synonyms = name.split("|")
+    for synonyms in names:
         keys = [key for key in synonyms if key in arrays]
         if not keys and len(names) == 1:
             keys = [key for key in aliases if key in arrays]
@@ -115,26 +116,30 @@ def pick(
     return found
 
 
-def input_names(original: ir.Model, cleaned: ir.Model) -> list[str]:
-    """Return for each input ``cleaned name|original name``, so that users may say either."""
+def input_names(original: ir.Model, cleaned: ir.Model) -> list[Spoken]:
+    """Return the names of each input, the cleaned one first, so that users may say either."""
     before = [value.name or "" for value in original.graph.inputs if value.name not in original.graph.initializers]
-    after = [value.name or "" for value in cleaned.graph.inputs]
-    return _joined(after, before)
+    return _paired([value.name or "" for value in cleaned.graph.inputs], before)
 
 
-def output_names(original: ir.Model, cleaned: ir.Model) -> list[str]:
-    """Return for each output ``cleaned name|original name``."""
-    return _joined([v.name or "" for v in cleaned.graph.outputs], [v.name or "" for v in original.graph.outputs])
+def output_names(original: ir.Model, cleaned: ir.Model) -> list[Spoken]:
+    """Return the names of each output, the cleaned one first."""
+    return _paired([v.name or "" for v in cleaned.graph.outputs], [v.name or "" for v in original.graph.outputs])
 
 
-def _joined(after: list[str], before: list[str]) -> list[str]:
+def _paired(after: list[str], before: list[str]) -> list[Spoken]:
     if len(before) != len(after):
-        return after
-    return [new if new == old else f"{new}|{old}" for new, old in zip(after, before, strict=True)]
+        return [(name,) for name in after]
+    return [(new,) if new == old else (new, old) for new, old in zip(after, before, strict=True)]
+
+
+def spoken_list(names: Sequence[Spoken]) -> str:
+    """Return the names as one lists them: ``global_in or pixels, global_in_1``."""
+    return ", ".join(" or ".join(synonyms) for synonyms in names)
 
 
 def input_grids(
-    model: ir.Model, names: Sequence[str], types: Mapping[str, str], arrays: Mapping[str, Array] | None
+    model: ir.Model, names: Sequence[Spoken], types: Mapping[str, str], arrays: Mapping[str, Array] | None
 ) -> dict[str, Grid]:
     """Return the grid of each model input: from the user's types, else from an integer annotation of the file.
 
@@ -143,15 +148,14 @@ def input_grids(
     """
     from qonnx_core.ir.annotations import get_datatype
 
-    known = {synonym: name.split("|")[0] for name in names for synonym in name.split("|")}
+    known = {synonym: synonyms[0] for synonyms in names for synonym in synonyms}
     if len(names) == 1:
-        known.setdefault("", names[0].split("|")[0])
+        known.setdefault("", names[0][0])
     given: dict[str, str] = {}
     for name, text in types.items():
         if name not in known:
             raise InvalidInput(
-                f"--input-type {name}={text}: the model has no input {name}; "
-                f"its inputs are {', '.join(n.replace('|', ' or ') for n in names)}."
+                f"--input-type {name}={text}: the model has no input {name}; its inputs are {spoken_list(names)}."
             )
         given[known[name]] = text
     grids: dict[str, Grid] = {}
@@ -167,7 +171,7 @@ def input_grids(
         data = arrays.get(name) if arrays else None
         choices = fitting_types(data)
         fits = "fit the data" if data is not None else "are usual"
-        spoken = next(n for n in names if n.split("|")[0] == name).split("|")[-1]
+        spoken = next(synonyms for synonyms in names if synonyms[0] == name)[-1]
         raise InvalidInput(
             f"input {spoken}: it is on no integer grid, and hardware carries integers; say which grid it has with "
             f"--input-type {spoken}=TYPE. Types that {fits}: {', '.join(choices)}."

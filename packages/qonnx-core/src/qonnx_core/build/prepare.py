@@ -125,8 +125,8 @@ def run_samples(context: Context, directory: Path) -> dict[str, Any]:
     checks = []
     if expected:
         checks.append(compare_outputs(cleaned, floats, expected, left="framework", right="QONNX"))
-    before = compile_model(original).run({old.split("|")[-1]: floats[old.split("|")[0]] for old in inputs_spoken})
-    renamed = {name.split("|")[0]: before[name.split("|")[-1]] for name in outputs_spoken}
+    before = compile_model(original).run({names[-1]: floats[names[0]] for names in inputs_spoken})
+    renamed = {names[0]: before[names[-1]] for names in outputs_spoken}
     checks.append(compare_outputs(cleaned, floats, renamed, left="QONNX", right="cleaned QONNX"))
     outputs = compile_model(context.model).run(on)
     stored: dict[str, Array] = {f"in:{name}": array for name, array in on.items()}

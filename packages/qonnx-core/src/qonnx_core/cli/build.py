@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,7 +64,7 @@ def command(
         config = BuildConfig(
             source=model,
             output=output,
-            backend=backend or (MIXED if rules else "finn"),
+            backend=(MIXED if rules else "finn") if backend is None else backend,
             rules=rules,
             data=data,
             input_types=input_types(input_type),
@@ -79,11 +80,7 @@ def command(
             steps=() if steps is None else tuple(name.strip() for name in steps.split(",")),
         )
     except ValidationError as error:
-        details = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        )
-        raise InvalidInput(details) from error
+        raise InvalidInput("; ".join(_option_error(found) for found in error.errors())) from error
     with shown() as listener:
         report = Build(config).run(listener)
     if json_output:
@@ -91,6 +88,14 @@ def command(
     else:
         console().print(summary(report))
         console().print(f"report: {output / 'report.html'}", markup=False)
+
+
+def _option_error(found: Mapping[str, Any]) -> str:
+    """Return what is wrong with an option, under the name that it has on the command line."""
+    said = found["msg"].removeprefix("Value error, ")
+    if not found["loc"]:
+        return f"options: {said}."
+    return f"--{str(found['loc'][0]).replace('_', '-')}: found {found['input']!r}; {said[0].lower()}{said[1:]}."
 
 
 def summary(report: dict[str, Any]) -> Any:

@@ -63,7 +63,7 @@ def command(model: ModelArgument, input_type: InputTypeOption = None, json_outpu
         ("inputs", inputs, input_names(original, cleaned)),
         ("outputs", outputs, output_names(original, cleaned)),
     ):
-        rows = [(v["name"], v["type"], s.split("|")[-1]) for v, s in zip(values, spoken, strict=True)]
+        rows = [(v["name"], v["type"], s[-1]) for v, s in zip(values, spoken, strict=True)]
         out.print(table(title, ("name", "type", "name in the file"), rows))
     columns = ("node", "op type", "output", "type", *(("grid",) if grids else ()))
     out.print(

@@ -34,10 +34,10 @@ def command(
 
     graph = read_source(model)
     arrays = read_archive(data)
-    inputs = [v.name or "" for v in graph.graph.inputs if v.name not in graph.graph.initializers]
+    inputs = [(v.name or "",) for v in graph.graph.inputs if v.name not in graph.graph.initializers]
     given = {name: np.asarray(array) for name, array in pick(arrays, inputs, INPUT_ALIASES, "input", str(data)).items()}
     outputs = compile_model(graph).run(given, intermediates=tuple(intermediate or ()))
-    expected = pick(arrays, [v.name or "" for v in graph.graph.outputs], OUTPUT_ALIASES, "output", str(data))
+    expected = pick(arrays, [(v.name or "",) for v in graph.graph.outputs], OUTPUT_ALIASES, "output", str(data))
     check = compare_outputs(graph, given, expected, left="expected", right="QONNX") if expected else None
     if output is not None:
         write_archive(output, outputs)

@@ -9,14 +9,14 @@ import onnx_ir as ir
 
 from qonnx_core.formats.opsets import TARGET_OPSET
 from qonnx_core.ops.builder import FunctionBuilder, Operand
-from qonnx_core.ops.op import QonnxOp
+from qonnx_core.ops.op import QonnxOp, attribute_type
 from qonnx_core.ops.registry import op_of
 
 
 def add_functions(model: ir.Model) -> ir.Model:
     """Return a copy of the model that carries the function of every operator of ours that it uses."""
     copy = model.clone()
-    variants: dict[type[QonnxOp], dict[tuple[tuple[str, str], ...], QonnxOp]] = {}
+    variants: dict[type[QonnxOp], dict[tuple[tuple[str, str | int], ...], QonnxOp]] = {}
     graphs = [*copy.graphs(), *(function.graph for function in copy.functions.values())]
     for node in (node for graph in graphs for node in graph):
         op = op_of(node, copy.opset_imports)
@@ -30,9 +30,9 @@ def add_functions(model: ir.Model) -> ir.Model:
 
 
 def op_function(op_class: type[QonnxOp], variants: Sequence[QonnxOp]) -> ir.Function:
-    """Return the ONNX function of an operator for these settings of its text attributes.
+    """Return the ONNX function of an operator for these settings of its static attributes.
 
-    With one setting the body is plain; with several it compares the text attributes at run time.
+    With one setting the body is plain; with several it compares the static attributes at run time.
     """
     builder = FunctionBuilder()
     inputs = [ir.val(name) for name in op_class.inputs]
@@ -47,11 +47,11 @@ def op_function(op_class: type[QonnxOp], variants: Sequence[QonnxOp]) -> ir.Func
 
 
 def _attribute(field: dataclasses.Field[object]) -> ir.Attr:
-    kind = {"bool": "INT", "int": "INT", "float": "FLOAT"}.get(str(field.type), "STRING")
-    if field.default is dataclasses.MISSING:
+    kind = attribute_type(field)
+    if field.default is dataclasses.MISSING or field.default == ():
         return ir.Attr(field.name, ir.AttributeType.UNDEFINED, None)
-    default = str(field.default) if kind == "STRING" else field.default
-    return ir.Attr(field.name, ir.AttributeType[kind], int(default) if isinstance(default, bool) else default)
+    default = str(field.default) if kind == ir.AttributeType.STRING else field.default
+    return ir.Attr(field.name, kind, int(default) if isinstance(default, bool) else default)
 
 
 def _dispatch(builder: FunctionBuilder, variants: Sequence[QonnxOp], inputs: list[ir.Value]) -> ir.Value:
@@ -59,10 +59,11 @@ def _dispatch(builder: FunctionBuilder, variants: Sequence[QonnxOp], inputs: lis
     if not rest:
         return builder.value(first.body(builder, *inputs))
     is_first: Operand | None = None
-    for name, text in first.variant():
-        given = ir.Node("", "Constant", [], [ir.RefAttr("value_string", name, ir.AttributeType.STRING)])
+    for name, setting in first.variant():
+        field, kind = ("value_int", "INT") if isinstance(setting, int) else ("value_string", "STRING")
+        given = ir.Node("", "Constant", [], [ir.RefAttr(field, name, ir.AttributeType[kind])])
         builder.nodes.append(given)
-        wanted = builder.node("Constant", [], {"value_string": text})[0]
+        wanted = builder.node("Constant", [], {field: setting})[0]
         same = builder.node("Equal", [given.outputs[0], wanted])[0]
         is_first = same if is_first is None else builder.node("And", [is_first, same])[0]
     assert isinstance(is_first, ir.Value)

@@ -16,7 +16,7 @@ _MIN_IR_VERSION = 8
 
 
 def normalize(model: ir.Model) -> None:
-    """Rewrite the model in place: one domain name, opset 21 or newer, every attribute written out, no parameter inputs.
+    """Rewrite the model in place: opset 21 or newer, one name for our domain and each node, attributes written out.
 
     Raises:
         InvalidModel: a node breaks the format of its operator (number of inputs, rounding mode, version, ...).
@@ -33,6 +33,7 @@ def normalize(model: ir.Model) -> None:
     for graph in _graphs(model):
         for node in graph:
             _write_out_attributes(node, model.opset_imports)
+        _make_node_names_unique(graph)
 
 
 def normalized_copy(model: ir.Model) -> ir.Model:
@@ -54,6 +55,20 @@ def normalized_copy(model: ir.Model) -> ir.Model:
 def _graphs(model: ir.Model) -> list[ir.Graph]:
     """Return the main graph and all graphs inside its nodes."""
     return list(model.graphs())
+
+
+def _make_node_names_unique(graph: ir.Graph) -> None:
+    """Give nodes that share a name one of their own: the format allows sharing, onnxruntime does not."""
+    taken = {node.name for node in graph}
+    seen: set[str] = set()
+    for node in graph:
+        if node.name and node.name in seen:
+            number = 1
+            while f"{node.name}_{number}" in taken:
+                number += 1
+            node.name = f"{node.name}_{number}"
+            taken.add(node.name)
+        seen.add(node.name or "")
 
 
 def _drop_our_functions(model: ir.Model) -> None:
