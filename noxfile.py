@@ -85,7 +85,7 @@ def package(session: nox.Session, package: str) -> None:
 def integration(session: nox.Session) -> None:
     """Run the flows through two or more packages, with simulation and synthesis."""
     install_wheels(session, *PACKAGES)
-    install(session, "qonnx", "scikit-learn")
+    install(session, "hatchling", "qonnx", "scikit-learn")
     session.run("pytest", "integration_tests", *session.posargs, env=ENVIRONMENT)
 
 
