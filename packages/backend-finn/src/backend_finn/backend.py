@@ -24,6 +24,7 @@ class FinnBackend:
 
     name: str = "finn"
     quantizer: QuantizerStyle = "thresholds"
+    plan_options: tuple[str, ...] = ("folding", "target_fps", "target_cycles")
 
     def supports(self, node: ir.Node, target: Target) -> Verdict:
         """Return whether a node of a cleaned QONNX model can be built, or why not."""

@@ -74,7 +74,11 @@ class Runner(Protocol):
 
 @runtime_checkable
 class Backend(Protocol):
-    """Turn a partition into hardware; each step is run and tested alone."""
+    """Turn a partition into hardware; each step is run and tested alone.
+
+    A backend that folds may also have ``plan_options``, the names of those options of a build that its `plan` takes:
+    ``folding``, ``target_fps``, ``target_cycles``. To another one they are not passed.
+    """
 
     @property
     def name(self) -> str:

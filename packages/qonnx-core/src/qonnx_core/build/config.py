@@ -59,7 +59,7 @@ class BuildConfig(BaseModel):
         return self
 
     def backend_options(self) -> dict[str, object]:
-        """Return what is passed to a backend's ``plan``."""
+        """Return what is passed to the ``plan`` of the backends that take it."""
         options = {"folding": self.folding, "target_fps": self.target_fps, "target_cycles": self.target_cycles}
         return {name: value for name, value in options.items() if value is not None}
 

@@ -204,12 +204,12 @@ class Context:
     @cached_property
     def designs(self) -> dict[str, Design]:
         """The plan of each part."""
+        from qonnx_core.build.planning import plan_part
+
         designs: dict[str, Design] = {}
         for part in self.parts:
             self.say(f"planning {part.name}")
-            designs[part.name] = self.backends[part.backend].plan(
-                self.forms[part.name], self.target, self.config.backend_options()
-            )
+            designs[part.name] = plan_part(self, part)
         return designs
 
     @cached_property
