@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +12,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from qonnx_core import compile_model, load, save
 from qonnx_core.cli.app import app
+from qonnx_core.cli.guard import Terminated, guarded, sentence
+from qonnx_core.errors import InvalidInput, Mismatch, StreamFault, ToolFailed, ToolMissing
 from qonnx_core.testing.random_mlp import random_mlp
 
 
@@ -33,6 +38,17 @@ def samples(tmp_path: Path, model: Path) -> Path:
     path = tmp_path / "samples.npz"
     np.savez(path, x=x, y=y)
     return path
+
+
+PLACES = {
+    "model": "mlp.onnx",
+    "text": "text.onnx",
+    "out": "out",
+    "folder": ".",
+    "pipe": "pipe.onnx",
+    "noout": "noout.onnx",
+    "other": "model.txt",
+}
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -104,6 +120,27 @@ def test_clean_writes_a_file_that_stock_onnxruntime_runs(model: Path, samples: P
         ),
         (["build", "{model}", "-o", "{out}", "--synthesize", "asic"], "synthesis target asic is unknown"),
         (["build", "{model}", "-o", "{out}", "--target-fps", "1", "--target-cycles", "2"], "at most one"),
+        (["build", "{model}", "-o", "{out}", "--target-fps", "nan"], "--target-fps: found nan"),
+        (["build", "{model}", "-o", "{out}", "--target-cycles", "0"], "--target-cycles: found 0"),
+        (["build", "{model}", "-o", "{out}", "--samples", "0"], "--samples: found 0"),
+        (["build", "{model}", "-o", "{out}", "--seed", "-1"], "--seed: found -1"),
+        (["build", "{model}", "-o", "{out}", "--steps", ","], "expected some of load, clean"),
+        (["build", "{model}", "-o", "{out}", "--steps", "simulat"], "Did you mean simulate?"),
+        (["build", "{model}", "-o", "{out}", "--backend", "finn", "--rules", "x"], "rules are given with backend finn"),
+        (
+            ["build", "{model}", "-o", "{out}", "--data", "nothing.npz"],
+            "nothing.npz: found nothing; expected the",
+        ),
+        (["build", "{model}", "-o", "{text}"], "is no folder; expected a folder for the build"),
+        (["build", "{model}", "-o", "{out}"], "input global_in: it is on no integer grid"),
+        (["build", "{folder}", "-o", "{out}"], "found a folder; expected a QONNX model"),
+        (["info", "{pipe}"], "found no file; expected a QONNX model"),
+        (["info", "{noout}"], "the graph has no outputs"),
+        (["info", "{other}"], "it is no .onnx file, and no installed frontend recognizes it"),
+        (["info", "{model}", "--input-type", "x="], "--input-type x=: found no type"),
+        (["info", "{model}", "--input-type", "UINT2", "--input-type", "UINT3"], "has two types, UINT2 and UINT3"),
+        (["clean", "{model}", "-o", "nowhere/x.onnx"], "expected an existing, writable folder"),
+        (["clean", "{model}", "-o", "/dev/null"], "is a device"),
     ],
 )
 def test_a_refusal_is_one_sentence(
@@ -112,7 +149,12 @@ def test_a_refusal_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     text = tmp_path / "text.onnx"
     text.write_text("this is no model")
-    places = {"model": str(model), "text": str(text), "out": str(tmp_path / "out")}
+    os.mkfifo(tmp_path / "pipe.onnx")
+    (tmp_path / "model.txt").write_text("this is no model")
+    without = onnx.load(model)
+    without.graph.ClearField("output")
+    onnx.save(without, tmp_path / "noout.onnx")
+    places = {name: str(tmp_path / file) for name, file in PLACES.items()}
     code, _, err = run(*(argument.format(**places) for argument in arguments))
     assert code == 1
     assert sentence in " ".join(err.split())
@@ -150,3 +192,53 @@ def test_a_model_with_an_unknown_rounding_mode_is_refused_by_name(model: Path, t
     code, _, err = run("clean", broken)
     assert code == 1
     assert "SIDEWAYS" in err
+
+
+def test_an_error_of_the_operating_system_is_a_sentence() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "out/parts")
+    assert sentence(full) == (
+        "out/parts: No space left on device. Check the path, its permissions and the space that is left there."
+    )
+    assert sentence(OSError("4 requested and 0 written")) == "4 requested and 0 written"
+    assert "not enough memory (no details); use fewer samples" in sentence(MemoryError())
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidInput("x"), 1),
+        (Mismatch("x"), 3),
+        (StreamFault("x"), 3),
+        (ToolMissing("x"), 4),
+        (ToolFailed("x", command=["x"], exit_code=1, log=None), 4),
+        (OSError("x"), 1),
+        (MemoryError(), 1),
+        (KeyboardInterrupt(), 130),
+        (Terminated(15), 143),
+    ],
+)
+def test_the_exit_code_tells_the_kind_of_failure(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        raise error
+
+    with pytest.raises(typer.Exit) as left:
+        guarded(command)()
+    assert left.value.exit_code == code
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_broken_model_is_told_once(model: Path) -> None:
+    proto = onnx.load(model)
+    proto.graph.node[4].input[0] = "nowhere"
+    onnx.save(proto, model)
+    done = subprocess.run(
+        [sys.executable, "-c", "from qonnx_core.cli import main; main()", "info", str(model)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "reads 'nowhere', which nothing produces" in done.stderr

@@ -66,10 +66,10 @@ def read_archive(path: Path) -> dict[str, Array]:
     require_file(path, "an .npz with the inputs under their names or `x`")
     write = "write it with numpy.savez(path, x=inputs, y=outputs)"
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, NpzFile):
-            raise InvalidInput(f"{path}: holds a single array; expected an .npz with arrays under names; {write}.")
-        with archive:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, NpzFile):
+                raise InvalidInput(f"{path}: holds a single array; expected an .npz with arrays under names; {write}.")
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidInput(f"{path}: not an .npz file of numbers ({error}); {write}.") from error

@@ -175,7 +175,14 @@ def run_partition(context: Context, directory: Path) -> dict[str, Any]:
     context.require([check])
     return {
         "partitions": [
-            {"name": part.name, "backend": part.backend, "nodes": list(part.nodes)} for part in context.parts
+            {
+                "name": part.name,
+                "backend": part.backend,
+                "nodes": list(part.nodes),
+                "inputs": list(part.inputs),
+                "outputs": list(part.outputs),
+            }
+            for part in context.parts
         ],
         "host_nodes": [*context.partitioned.pre_nodes, *context.partitioned.post_nodes],
         "checks": [check.to_dict()],

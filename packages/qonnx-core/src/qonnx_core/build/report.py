@@ -33,6 +33,7 @@ def collect(context: Context, steps: Sequence[Step], wanted: Sequence[Step]) -> 
         "part": context.config.part,
         "clock_ns": context.config.clock_ns,
         "partitions": results.get("partition", {}).get("partitions", []),
+        "host_nodes": results.get("partition", {}).get("host_nodes", []),
         "samples": samples.get("samples", 0),
         "samples_origin": samples.get("origin", ""),
         "mismatches": max((check["mismatch"] for check in checks), default=0),
@@ -62,6 +63,7 @@ def write_report(context: Context, steps: Sequence[Step], wanted: Sequence[Step]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("qonnx_core.build", "templates"),
         autoescape=True,
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )

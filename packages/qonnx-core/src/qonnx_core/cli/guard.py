@@ -80,7 +80,7 @@ def _signals_raise() -> Iterator[None]:
 def sentence(error: Exception) -> str:
     """Return an error as one reads it; those of the operating system say what to look at."""
     if isinstance(error, MemoryError):
-        return f"there is not enough memory ({error or 'no details'}); use fewer samples or a smaller model."
+        return f"there is not enough memory ({str(error) or 'no details'}); use fewer samples or a smaller model."
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}. Check the path, its permissions and the space that is left there."
