@@ -1,4 +1,4 @@
-"""The example in each package's README runs as it stands there."""
+"""The program in each package's README runs as it stands there, its pieces in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PRINTS = {
 @pytest.mark.parametrize("package", list(PRINTS))
 def test_the_example_of_the_readme_runs(package: str, tmp_path: Path) -> None:
     readme = (ROOT / "packages" / package / "README.md").read_text("utf-8")
-    (program,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    program = "\n".join(re.findall(r"```python\n(.*?)```", readme, re.DOTALL))
     save(random_mlp(3, MlpShape(power_of_two=False)), tmp_path / "model.onnx")
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
