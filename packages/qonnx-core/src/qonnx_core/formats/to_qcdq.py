@@ -1,0 +1,182 @@
+"""Writes quantizers as QuantizeLinear, Clip and DequantizeLinear, the form that other ONNX tools read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from qonnx_core.errors import Unsupported
+from qonnx_core.formats.normalize import normalized_copy
+from qonnx_core.formats.qcdq import Array, Conversion, ZeroPoints, check_zero_points, integer_range, storage_for
+from qonnx_core.ir.constants import constant_array
+from qonnx_core.ops.builder import GraphBuilder, Operand
+from qonnx_core.ops.op import DOMAIN, QonnxOp
+from qonnx_core.ops.quant import Quant
+from qonnx_core.ops.registry import op_of
+from qonnx_core.ops.rounding import Rounding, round_by
+from qonnx_core.passes.base import new_initializer
+from qonnx_core.passes.infer_shapes import InferShapes
+from qonnx_core.passes.remove_unused import RemoveUnused
+
+
+def to_qcdq(model: ir.Model, *, partial: bool = False, zero_points: ZeroPoints = "exact") -> Conversion:
+    """Return a copy whose Quant nodes are QuantizeLinear, Clip and DequantizeLinear; it computes the same values.
+
+    Equal to the bit for every finite input, except that a negative number that becomes zero is +0 here and -0 in
+    Quant. QuantizeLinear rounds ``x / scale`` and then adds the zero point, Quant rounds after adding; so a zero point
+    (and a rounding mode other than ROUND) is computed by Div, Add and rounding nodes before a QuantizeLinear of scale
+    1. Quantized constants are stored as integers.
+
+    Args:
+        model: the model; it is not changed.
+        partial: keep the quantizers that have no such form, with the reasons in the result, instead of refusing.
+        zero_points: ``standard`` gives QuantizeLinear the zero point itself, as other tools expect it. A number within
+            a float32 rounding error of the middle between two steps, or there exactly at an odd zero point, may then
+            go to the other one.
+
+    Raises:
+        Unsupported: quantizers have no such form (bipolar ones, 9 to 15 bits, no constants, ...); lists all of them.
+        InvalidModel: the model breaks its format.
+    """
+    check_zero_points(zero_points)
+    copy = normalized_copy(model)
+    InferShapes().run(copy)
+    kept: list[str] = []
+    converted = 0
+    for graph in list(copy.graphs()):
+        for node in list(graph):
+            op = op_of(node, copy.opset_imports)
+            if op is None and node.domain != DOMAIN:
+                continue
+            found = _read(node, op, copy.opset_imports[""])
+            if isinstance(found, str):
+                kept.append(f"{node.name or node.outputs[0].name} ({node.op_type}): {found}")
+            else:
+                _replace(copy.graph, graph, node, found, standard=zero_points == "standard")
+                converted += 1
+    if kept and not partial:
+        raise Unsupported(
+            "the model has quantizers without a QCDQ form; convert what has one (partial), or all to plain ONNX:", kept
+        )
+    if not kept:
+        copy.opset_imports.pop(DOMAIN, None)
+    RemoveUnused().run(copy)
+    InferShapes().run(copy)
+    return Conversion(copy, converted, tuple(kept))
+
+
+@dataclass(frozen=True)
+class _Quantizer:
+    """A Quant with known parameters; ``scale`` and ``zero_point`` are scalars, or vectors along ``axis``."""
+
+    rounding: Rounding
+    low: int
+    high: int
+    storage: ir.DataType
+    clips: bool
+    scale: Array
+    zero_point: Array
+    axis: int | None
+    parameters: tuple[Array, Array]  # scale and zero point in the shapes of the node
+
+
+def _read(node: ir.Node, op: QonnxOp | None, opset: int) -> _Quantizer | str:
+    """Return what is needed to write the node, or why it has no QCDQ form."""
+    if not isinstance(op, Quant):
+        return "is no integer quantizer"
+    x = node.inputs[0]
+    assert x is not None
+    scale, zero_point, bitwidth = (constant_array(value) for value in node.inputs[1:])
+    if scale is None or zero_point is None or bitwidth is None:
+        return "its scale, zero point or bit width is computed while the model runs"
+    if x.dtype != ir.DataType.FLOAT:
+        return f"works on {'an unknown type' if x.dtype is None else x.dtype.name}, QuantizeLinear divides in float32"
+    if bitwidth.size != 1 or float(bitwidth.item()) != int(bitwidth.item()) or bitwidth.item() < 1:
+        return "its bit width is no single whole number"
+    bits = int(bitwidth.item())
+    if op.signed and bits == 1:
+        return "is bipolar: no integer type holds only -1 and 1"
+    scales = np.asarray(scale, np.float32)
+    if not np.all(np.isfinite(scales)) or np.any(scales <= 0):
+        return "has a scale that is not above 0"
+    zeros = np.asarray(zero_point, np.float64)
+    if not np.all(np.isfinite(zeros)) or np.any(zeros != np.round(zeros)):
+        return "its zero point is no whole number"
+    whole = zeros.astype(np.int64)
+    low, high = integer_range(bits, op.signed, op.narrow)
+    storage = storage_for(low, high, int(whole.min(initial=0)), int(whole.max(initial=0)), opset)
+    if storage is None:
+        return f"{bits} bits with zero point {whole.reshape(-1)[:1].tolist()[0]}: expected what 8 bits, or 16, hold"
+    shape = np.broadcast_shapes(scales.shape, whole.shape)
+    axis = _axis(shape, x)
+    if isinstance(axis, str):
+        return axis
+    flat = () if axis is None else (-1,)
+    vectors = [np.broadcast_to(array, shape).reshape(flat) for array in (scales, whole)]
+    parameters = (scales, np.asarray(whole, np.float32))
+    return _Quantizer(op.rounding_mode, low, high, *storage, vectors[0], vectors[1], axis, parameters)
+
+
+def _axis(shape: tuple[int, ...], x: ir.Value) -> int | str | None:
+    """Return the axis of ``x`` along which parameters of this shape vary, None for one number, or a reason."""
+    if not shape:
+        return None
+    if x.shape is None:
+        return "the rank of its input is not known"
+    rank = len(x.shape)
+    if len(shape) > rank:
+        return "its parameters have more axes than its input"
+    long = [axis + rank - len(shape) for axis, size in enumerate(shape) if size != 1]
+    if not long:
+        return None
+    if len(long) > 1:
+        return f"its scale or zero point varies along axes {long}, QuantizeLinear has one"
+    size, wanted = x.shape[long[0]], shape[long[0] - rank + len(shape)]
+    if isinstance(size, int) and size != wanted:
+        return "its parameters make its input larger"
+    return long[0]
+
+
+def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, quantizer: _Quantizer, *, standard: bool) -> None:
+    old = node.outputs[0]
+    builder = GraphBuilder(root, f"{old.name}/qcdq", constant_array)
+    x = node.inputs[0]
+    assert x is not None
+    known = constant_array(x)
+    zero_points = ir.tensor(quantizer.zero_point.astype(quantizer.storage.numpy()), dtype=quantizer.storage)
+    scale, zero = builder.value(quantizer.scale), new_initializer(root, f"{old.name}/zero_point", zero_points)
+    along = {} if quantizer.axis is None else {"axis": quantizer.axis}
+    if known is not None and np.all(np.isfinite(known)):
+        integers = _integers(builder, quantizer, known).astype(quantizer.storage.numpy())
+        current = new_initializer(root, f"{old.name}/integers", ir.tensor(integers, dtype=quantizer.storage))
+    elif quantizer.rounding is Rounding.ROUND and (standard or not np.any(quantizer.zero_point)):
+        current = builder.node("QuantizeLinear", [x, scale, zero], along)[0]
+    else:
+        steps = builder.value(_steps(builder, quantizer, x))
+        unit = ir.tensor(np.zeros((), quantizer.storage.numpy()), dtype=quantizer.storage)
+        ends = [builder.value(np.asarray(1, np.float32)), new_initializer(root, f"{old.name}/zero", unit)]
+        current = builder.node("QuantizeLinear", [steps, *ends])[0]
+    if quantizer.clips:
+        ends = [builder.value(np.asarray(end, quantizer.storage.numpy())) for end in (quantizer.low, quantizer.high)]
+        current = builder.node("Clip", [current, *ends])[0]
+    made = builder.node("DequantizeLinear", [current, scale, zero], along)[0]
+    for number, inner in enumerate(builder.nodes):
+        inner.name = f"{node.name or old.name}/{inner.op_type}_{number}"
+        inner.outputs[0].name = f"{old.name}/{inner.op_type}_{number}"
+    made.type, made.shape = old.type, old.shape
+    ir.convenience.replace_nodes_and_values(graph, node, [node], builder.nodes, [old], [made])
+
+
+def _steps(builder: GraphBuilder, quantizer: _Quantizer, x: Operand) -> Operand:
+    """Return ``round(x / scale + zero_point)`` before the clip; the rounding mode ROUND is left to QuantizeLinear."""
+    scale, zero_point = quantizer.parameters
+    steps = builder("Add", builder("Div", x, scale), zero_point)
+    return steps if quantizer.rounding is Rounding.ROUND else round_by(builder, quantizer.rounding, steps)
+
+
+def _integers(builder: GraphBuilder, quantizer: _Quantizer, known: Array) -> Array:
+    steps = np.asarray(_steps(builder, quantizer, known))
+    assert steps.shape == known.shape  # checked by _axis
+    return np.clip(np.round(steps), quantizer.low, quantizer.high)
