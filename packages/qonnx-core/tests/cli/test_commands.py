@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 
 from qonnx_core import compile_model, load, save
 from qonnx_core.cli.app import app
+from qonnx_core.cli.common import shortened
 from qonnx_core.cli.guard import Terminated, guarded, sentence
 from qonnx_core.errors import InvalidInput, Mismatch, StreamFault, ToolFailed, ToolMissing
-from qonnx_core.testing.random_mlp import random_mlp
+from qonnx_core.testing.random_mlp import MlpShape, random_mlp
 
 
 @pytest.fixture
@@ -242,3 +243,12 @@ def test_a_broken_model_is_told_once(model: Path) -> None:
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "reads 'nowhere', which nothing produces" in done.stderr
+
+
+def test_a_long_grid_is_shortened_in_the_table_only(tmp_path: Path) -> None:
+    path = tmp_path / "wide.onnx"
+    save(random_mlp(3, MlpShape(per_channel=True, power_of_two=False)), path)
+    _, out, _ = run("info", path, "--input-type", "UINT2", "--json")
+    assert max(len(node["grid"]) for node in json.loads(out)["nodes"]) > 60
+    assert shortened("x" * 61) == "x" * 57 + "..."
+    assert run("info", path, "--input-type", "UINT2")[0] == 0

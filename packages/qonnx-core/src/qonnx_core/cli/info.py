@@ -12,6 +12,7 @@ from qonnx_core.cli.common import (
     input_types,
     print_json,
     read_and_clean,
+    shortened,
     table,
     value_text,
 )
@@ -19,7 +20,8 @@ from qonnx_core.cli.common import (
 NAME = "info"
 HELP = """Show a model's inputs, outputs and nodes after clean-up; these are the names that split.yaml uses.
 
-With --input-type the integer grid of every tensor is shown too: where a cut is possible, and why not elsewhere."""
+With --input-type the integer grid of every tensor is shown too: where a cut is possible, and why not elsewhere.
+Long grids (one scale for each channel) are shortened; --json has them whole."""
 
 
 def command(model: ModelArgument, input_type: InputTypeOption = None, json_output: JsonOption = False) -> None:
@@ -70,6 +72,9 @@ def command(model: ModelArgument, input_type: InputTypeOption = None, json_outpu
         table(
             f"{len(nodes)} nodes",
             columns,
-            [(n["name"], n["op_type"], n["outputs"][0], n["type"], *((n["grid"],) if grids else ())) for n in nodes],
+            [
+                (n["name"], n["op_type"], n["outputs"][0], n["type"], *((shortened(n["grid"]),) if grids else ()))
+                for n in nodes
+            ],
         )
     )
