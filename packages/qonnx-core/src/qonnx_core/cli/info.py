@@ -68,13 +68,5 @@ def command(model: ModelArgument, input_type: InputTypeOption = None, json_outpu
         rows = [(v["name"], v["type"], s[-1]) for v, s in zip(values, spoken, strict=True)]
         out.print(table(title, ("name", "type", "name in the file"), rows))
     columns = ("node", "op type", "output", "type", *(("grid",) if grids else ()))
-    out.print(
-        table(
-            f"{len(nodes)} nodes",
-            columns,
-            [
-                (n["name"], n["op_type"], n["outputs"][0], n["type"], *((shortened(n["grid"]),) if grids else ()))
-                for n in nodes
-            ],
-        )
-    )
+    cells = [(n["name"], n["op_type"], n["outputs"][0], n["type"], shortened(n.get("grid", ""))) for n in nodes]
+    out.print(table(f"{len(nodes)} nodes", columns, [row[: len(columns)] for row in cells]))
