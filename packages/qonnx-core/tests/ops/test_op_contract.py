@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from qonnx_core.ops import BipolarQuant, IntQuant, MultiThreshold, Quant, Rounding, Trunc, TruncV1
+from qonnx_core.ops import BipolarQuant, FloatQuant, IntQuant, MultiThreshold, Quant, Rounding, Trunc, TruncV1
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.testing.op_contract import OpExample, check_op, ties_and_extremes
 
@@ -28,7 +28,24 @@ QUANTS = [
         itertools.product([IntQuant], [(True, False)], list(Rounding), [(1, 0, 4), (0.125, 2, 6)]),
     )
 ]  # fmt: skip
+FLOAT_QUANTS = [
+    OpExample(FloatQuant(mode, has_inf, has_nan, saturation=saturation), [_x(), F32(scale), *map(F32, parameters)])
+    for mode, (has_inf, has_nan, saturation), scale, parameters in itertools.chain(
+        itertools.product(
+            [Rounding.ROUND], [(False, False, True), (True, False, False), (False, True, False)], [1, 0.3],
+            [(4, 3, 7, 448), (5, 2, 15, 57344), (4, 3, 8, 240), (3, 2, 3, 28), (2, 1, 1, 6), (8, 7, 127, 3.3895e38)],
+        ),
+        itertools.product(list(Rounding), [(False, False, True)], [0.5], [(4, 3, 7, 448), (8, 7, 127, 3e38)]),
+    )
+]  # fmt: skip
 OTHERS = [
+    OpExample(FloatQuant(), [_x(np.float64), F32(0.3), np.int64(4), F32(3), F32(7), F32(448)]),
+    OpExample(FloatQuant(), [_x(np.float16), np.float16(0.5), F32(4), F32(3), F32(7), F32(448)]),
+    OpExample(
+        FloatQuant(),
+        [_x().reshape(-1, 1), np.asarray([[1, 0.5]], F32), np.asarray([[4, 5]], F32), np.asarray([[3, 2]], F32),
+         np.asarray([[7, 15]], F32), np.asarray([[448, 57344]], F32)],
+    ),
     OpExample(Quant(), [_x(np.float64), F32(0.3), np.int64(1), np.int64(5)]),
     OpExample(Quant(), [_x().reshape(-1, 1), np.asarray([[1.0, 0.5, 0.25]], F32), np.zeros((1, 1), F32), F32(4)]),
     OpExample(Quant(), [_x().reshape(-1, 1), F32(1), F32(0), np.asarray([[1.0, 2, 4]], F32)]),
@@ -46,7 +63,7 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("example", [*QUANTS, *OTHERS], ids=lambda example: type(example.op).__name__)
+@pytest.mark.parametrize("example", [*QUANTS, *FLOAT_QUANTS, *OTHERS], ids=lambda example: type(example.op).__name__)
 def test_an_operator_keeps_the_contract(example: OpExample) -> None:
     check_op(example)
 
@@ -54,5 +71,5 @@ def test_an_operator_keeps_the_contract(example: OpExample) -> None:
 def test_the_contract_covers_every_operator() -> None:
     from qonnx_core.ops.registry import BUILT_IN
 
-    covered: set[type[QonnxOp]] = {type(example.op) for example in (*QUANTS, *OTHERS)}
+    covered: set[type[QonnxOp]] = {type(example.op) for example in (*QUANTS, *FLOAT_QUANTS, *OTHERS)}
     assert covered == set(BUILT_IN)

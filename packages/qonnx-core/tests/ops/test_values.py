@@ -135,6 +135,19 @@ def test_float16_data_stay_float16() -> None:
     assert_same(found, oracle.quant(x, 0.5, 0, 4))
 
 
+@pytest.mark.parametrize("mode", list(Rounding))
+@pytest.mark.parametrize("scale", [1, 0.3, 7])
+def test_every_float16_number_is_computed_in_float16(mode, scale) -> None:
+    """onnxruntime would join several operators in float32 and round once."""
+    half = np.float16
+    x = np.arange(2**16, dtype=np.uint16).view(half)
+    for zeropt in (0, 1, 3):
+        found = run(Quant(rounding_mode=mode), x, half(scale), half(zeropt), half(4))
+        assert_same(found, oracle.quant(x, half(scale), zeropt, 4, mode=mode.value))
+    found = run(TruncV1(mode), x, half(scale), half(1), half(8), half(5))
+    assert_same(found, oracle.trunc_v1(x, half(scale), 1, 8, 5, mode.value))
+
+
 def test_integer_zero_points_do_not_change_the_element_type() -> None:
     x = ties_and_extremes()
     assert_same(run(Quant(), x, np.float32(0.3), np.int64(0), np.int64(8)), oracle.quant(x, np.float32(0.3), 0, 8))

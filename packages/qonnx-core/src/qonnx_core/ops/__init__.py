@@ -1,6 +1,7 @@
 """The operators of the QONNX format, one per file, each defined once."""
 
 from qonnx_core.ops.bipolar_quant import BipolarQuant
+from qonnx_core.ops.float_quant import FloatQuant
 from qonnx_core.ops.multithreshold import MultiThreshold
 from qonnx_core.ops.op import DOMAIN, QonnxOp
 from qonnx_core.ops.quant import IntQuant, Quant
@@ -11,6 +12,7 @@ from qonnx_core.ops.trunc import Trunc, TruncV1
 __all__ = [
     "DOMAIN",
     "BipolarQuant",
+    "FloatQuant",
     "IntQuant",
     "MultiThreshold",
     "OpRegistry",

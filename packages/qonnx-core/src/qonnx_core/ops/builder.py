@@ -78,8 +78,12 @@ class Builder(ABC):
         """Return a new constant."""
 
     @abstractmethod
-    def attribute(self, name: str, value: int | float) -> Operand:
-        """Return a number that is an attribute of the operator, called ``name``."""
+    def attribute(self, name: str, value: int | float | tuple[int, ...]) -> Operand:
+        """Return the number or the numbers of the attribute of the operator that is called ``name``."""
+
+    @abstractmethod
+    def passed(self, name: str, attribute: str, value: int | float | tuple[int, ...]) -> ir.Attr:
+        """Return the attribute ``name`` for an inner node, which takes the value of the operator's ``attribute``."""
 
     @abstractmethod
     def known(self, value: ir.Value) -> Array | None:
@@ -139,9 +143,14 @@ class FunctionBuilder(Builder):
         """Return the output of a new Constant node."""
         return self.node("Constant", [], {"value": ir.tensor(array)})[0]
 
-    def attribute(self, name: str, value: int | float) -> Operand:
+    def passed(self, name: str, attribute: str, value: int | float | tuple[int, ...]) -> ir.Attr:
+        """Return a reference to the attribute of the call."""
+        kind = "FLOAT" if isinstance(value, float) else "INTS" if isinstance(value, tuple) else "INT"
+        return ir.RefAttr(name, attribute, ir.AttributeType[kind])
+
+    def attribute(self, name: str, value: int | float | tuple[int, ...]) -> Operand:
         """Return a constant that takes the attribute of the call."""
-        kind = "float" if isinstance(value, float) else "int"
+        kind = "float" if isinstance(value, float) else "ints" if isinstance(value, tuple) else "int"
         reference = ir.RefAttr(f"value_{kind}", name, ir.AttributeType[kind.upper()])
         node = ir.Node("", "Constant", [], [reference])
         self.nodes.append(node)
@@ -170,7 +179,11 @@ class GraphBuilder(Builder):
         self._graph.register_initializer(value)
         return value
 
-    def attribute(self, name: str, value: int | float) -> Operand:
+    def passed(self, name: str, attribute: str, value: int | float | tuple[int, ...]) -> ir.Attr:
+        """Return an attribute of this value."""
+        return ir.convenience.convert_attribute(name, int(value) if isinstance(value, bool) else value)
+
+    def attribute(self, name: str, value: int | float | tuple[int, ...]) -> Operand:
         """Return the attribute's value."""
         return np.asarray(value, dtype=np.float32 if isinstance(value, float) else np.int64)
 
@@ -184,15 +197,31 @@ class GraphBuilder(Builder):
             neutral = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}.get(op_type)
             if neutral is not None and np.all(np.asarray(inputs[1]) == neutral) and _fits(inputs[1], inputs[0]):
                 return inputs[0]
-        result = super().__call__(op_type, *inputs, **attributes)
         first = next((x for x in inputs if isinstance(x, ir.Value)), None)
-        if isinstance(result, ir.Value) and first is not None and op_type in _ELEMENTWISE:
+        half = first is not None and first.dtype == ir.DataType.FLOAT16 and op_type in (*_ELEMENTWISE, "GreaterOrEqual")
+        given = [self.cast(x, ir.DataType.FLOAT) for x in inputs] if half else inputs
+        result = super().__call__(op_type, *given, **attributes)
+        if not isinstance(result, ir.Value) or first is None:
+            return result
+        if op_type in _ELEMENTWISE:
+            if half:
+                # onnxruntime computes float16 in float32 and does not round between its own operators; it does round
+                # where a conversion is written out.
+                result = self.value(self.cast(self.typed(result, ir.DataType.FLOAT), ir.DataType.FLOAT16))
             result.type = first.type
             result.shape = _broadcast(inputs)
+        elif op_type == "Where" and (dtype := _dtype(inputs[1])) is not None:
+            result.dtype = dtype
         return result
 
 
 _ELEMENTWISE = frozenset(("Abs", "Add", "Ceil", "Clip", "Div", "Floor", "Max", "Min", "Mul", "Round", "Sign", "Sub"))
+
+
+def _dtype(operand: Operand) -> ir.DataType | None:
+    if isinstance(operand, ir.Value):
+        return operand.dtype
+    return ir.DataType.from_numpy(np.asarray(operand).dtype)
 
 
 def _fits(constant: Operand, x: ir.Value) -> bool:

@@ -36,16 +36,14 @@ class MultiThreshold(QonnxOp):
 
     def __post_init__(self) -> None:
         if self.data_layout and self.data_layout.count("C") != 1:
-            raise InvalidModel(
-                f"MultiThreshold: data_layout is {self.data_layout!r}; expected one letter per axis, one of them C."
-            )
+            raise InvalidModel(f"data_layout is {self.data_layout!r}; expected one letter per axis, one of them C.")
 
     @property
     def channels_last(self) -> bool:
         """Whether the channels are on the last axis, whatever the rank."""
         return self.data_layout.endswith("C")
 
-    def variant(self) -> tuple[tuple[str, str], ...]:
+    def variant(self) -> tuple[tuple[str, str | int], ...]:
         """Return the layout; the data type of the output changes no value."""
         return (("data_layout", self.data_layout),)
 

@@ -23,8 +23,8 @@ class QonnxOp(ABC):
     """One operator of the format; an instance holds the attributes of one node.
 
     A subclass is a frozen dataclass whose fields are the attributes: ``bool`` and ``int`` are stored as INT, ``float``
-    as FLOAT, ``str`` and :class:`Rounding` as STRING. Fields with a text type are ``static``: they select a variant
-    of the definition instead of being an input of it.
+    as FLOAT, ``tuple[int, ...]`` as INTS, ``str`` and :class:`Rounding` as STRING. Fields with a text type are
+    ``static``: they select a variant of the definition instead of being an input of it.
     """
 
     op_type: ClassVar[str]
@@ -33,6 +33,8 @@ class QonnxOp(ABC):
     inputs: ClassVar[tuple[str, ...]]  # names of the inputs, in order; the first one is the data
     output: ClassVar[str] = "y"
     broadcasts: ClassVar[bool] = True  # whether all inputs broadcast against each other, as in Add
+    num_optional: ClassVar[int] = 0  # how many of the last inputs a node can leave out
+    batch_like: ClassVar[str] = ""  # the standard operator that treats the samples of a batch in the same way
 
     @abstractmethod
     def body(self, op: Builder, *inputs: Operand) -> Operand:
@@ -43,9 +45,17 @@ class QonnxOp(ABC):
         """Return the shape of the output: that of all inputs broadcast, or of the data where they do not."""
         return broadcast_shapes(shapes) if cls.broadcasts else shapes[0]
 
+    def infer_shape(self, shapes: Sequence[tuple[int | str | None, ...] | None]) -> tuple[int | str | None, ...] | None:
+        """Return the shape of the output where it depends on the attributes; None where it is not known."""
+        return self.output_shape(shapes)
+
     def datatype(self, *inputs: Array | None) -> DataType | None:
         """Return the data type of the output where the known inputs determine it, else None."""
         return None
+
+    def keeps_datatype(self, datatype: DataType) -> bool:
+        """Return whether data of this type give an output of the same type, whatever their values."""
+        return False
 
     @classmethod
     def check(cls, node: ir.Node) -> None:
@@ -61,10 +71,12 @@ class QonnxOp(ABC):
         """
         where = f"{node.name or node.outputs[0].name} ({node.op_type})"
         given = [x for x in node.inputs if x is not None]
-        if len(given) != len(cls.inputs) or len(node.inputs) != len(cls.inputs):
+        fewest, most = len(cls.inputs) - cls.num_optional, len(cls.inputs)
+        if not fewest <= len(given) <= most or len(node.inputs) > most or None in node.inputs[: len(given)]:
+            count = f"{fewest} to {most}" if fewest < most else str(most)
             raise InvalidModel(
                 f"{where}: has {len(given)} inputs; {cls.op_type} of {cls.domain} version {cls.since_version} takes "
-                f"{len(cls.inputs)} ({', '.join(cls.inputs)}). Check the node{cls.hint(node)}."
+                f"{count} ({', '.join(cls.inputs)}). Check the node{cls.hint(node)}."
             )
         if len(node.outputs) != 1:
             raise InvalidModel(f"{where}: has {len(node.outputs)} outputs; expected 1. Check the node.")
@@ -76,7 +88,10 @@ class QonnxOp(ABC):
         for name, field in fields.items():
             if name not in values and field.default is dataclasses.MISSING:
                 raise InvalidModel(f"{where}: attribute {name} is missing, and the format gives no default. Set it.")
-        return cls(**values)
+        try:
+            return cls(**values)
+        except InvalidModel as error:
+            raise InvalidModel(f"{where}: {error}") from error
 
     @classmethod
     def hint(cls, node: ir.Node) -> str:
@@ -95,6 +110,14 @@ class QonnxOp(ABC):
             if not isinstance(value, int | float):
                 raise InvalidModel(f"{where}: attribute {field.name} is {value!r}; expected a number. Correct it.")
             return float(value)
+        if kind == "int":
+            if not isinstance(value, int):
+                raise InvalidModel(f"{where}: attribute {field.name} is {value!r}; expected an integer. Correct it.")
+            return value
+        if kind == "tuple[int, ...]":
+            if attribute.type != ir.AttributeType.INTS:
+                raise InvalidModel(f"{where}: attribute {field.name} is {value!r}; expected whole numbers. Correct it.")
+            return tuple(int(number) for number in value)
         if not isinstance(value, str):
             raise InvalidModel(f"{where}: attribute {field.name} is {value!r}; expected a text. Correct it.")
         if kind == "Rounding":
@@ -104,18 +127,22 @@ class QonnxOp(ABC):
                 raise InvalidModel(f"{where}: {error}") from error
         return value
 
-    def attributes(self) -> dict[str, int | float | str]:
-        """Return all attributes as a file holds them."""
-        stored: dict[str, int | float | str] = {}
+    def attributes(self) -> dict[str, int | float | str | tuple[int, ...]]:
+        """Return all attributes as a file holds them; an empty list is left out."""
+        stored: dict[str, int | float | str | tuple[int, ...]] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            stored[field.name] = (
-                int(value) if isinstance(value, bool) else str(value) if isinstance(value, str) else value
-            )
+            if value != ():
+                stored[field.name] = (
+                    int(value) if isinstance(value, bool) else str(value) if isinstance(value, str) else value
+                )
         return stored
 
-    def variant(self) -> tuple[tuple[str, str], ...]:
-        """Return the static attributes: nodes with the same ones share one function body."""
+    def variant(self) -> tuple[tuple[str, str | int], ...]:
+        """Return the static attributes: nodes with the same ones share one function body.
+
+        Their names are the same for all nodes of the operator.
+        """
         return tuple((name, value) for name, value in self.attributes().items() if isinstance(value, str))
 
     def node(self, *inputs: ir.Value, name: str | None = None, output: str | None = None) -> ir.Node:
@@ -130,6 +157,12 @@ class QonnxOp(ABC):
         data, *rest = inputs
         parameters = [known if isinstance(x, ir.Value) and (known := op.known(x)) is not None else x for x in rest]
         return self.body(op, data, *parameters)
+
+
+def attribute_type(field: dataclasses.Field[Any]) -> ir.AttributeType:
+    """Return the type in which a file holds this field of an operator."""
+    kinds = {"bool": "INT", "int": "INT", "float": "FLOAT", "tuple[int, ...]": "INTS"}
+    return ir.AttributeType[kinds.get(str(field.type), "STRING")]
 
 
 def broadcast_shapes(

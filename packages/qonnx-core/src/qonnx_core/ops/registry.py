@@ -9,12 +9,13 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel, QonnxError
 from qonnx_core.ops.bipolar_quant import BipolarQuant
+from qonnx_core.ops.float_quant import FloatQuant
 from qonnx_core.ops.multithreshold import MultiThreshold
 from qonnx_core.ops.op import DOMAIN, QonnxOp
 from qonnx_core.ops.quant import IntQuant, Quant
 from qonnx_core.ops.trunc import Trunc, TruncV1
 
-BUILT_IN: tuple[type[QonnxOp], ...] = (Quant, IntQuant, BipolarQuant, TruncV1, Trunc, MultiThreshold)
+BUILT_IN: tuple[type[QonnxOp], ...] = (Quant, IntQuant, BipolarQuant, TruncV1, Trunc, FloatQuant, MultiThreshold)
 
 # Domain names under which other and older tools write the same operators.
 DOMAIN_ALIASES = {
@@ -25,7 +26,7 @@ DOMAIN_ALIASES = {
 
 # Operators that the format lists and nobody defines here: models with them load, and running them is Unsupported.
 LISTED_ONLY = frozenset(
-    ("DebugMarker", "FloatQuant", "GenericPartition", "Im2Col", "MaxPoolNHWC", "QuantAvgPool2d", "XnorPopcountMatMul")
+    ("DebugMarker", "GenericPartition", "Im2Col", "MaxPoolNHWC", "QuantAvgPool2d", "XnorPopcountMatMul")
 )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import onnx
 import onnx.defs
 
-from qonnx_core.ops.op import QonnxOp
+from qonnx_core.ops.op import QonnxOp, attribute_type
 from qonnx_core.ops.registry import default_registry
+from qonnx_core.ops.rounding import Rounding
 
 _FLOATS = ["tensor(float16)", "tensor(float)", "tensor(double)"]
 _NUMBERS = [*_FLOATS, *(f"tensor({sign}int{bits})" for sign in ("", "u") for bits in (8, 16, 32, 64))]
@@ -35,7 +36,12 @@ def _exists(op: type[QonnxOp]) -> bool:
 def _schema(op: type[QonnxOp]) -> Any:
     schema = onnx.defs.OpSchema
     parameters = [schema.FormalParameter(op.inputs[0], "T", description="the data")]
-    parameters += [schema.FormalParameter(name, f"T{n}", description=name) for n, name in enumerate(op.inputs[1:], 1)]
+    single, optional = schema.FormalParameterOption.Single, schema.FormalParameterOption.Optional
+    fewest = len(op.inputs) - op.num_optional
+    parameters += [
+        schema.FormalParameter(name, f"T{n}", description=name, param_option=single if n < fewest else optional)
+        for n, name in enumerate(op.inputs[1:], 1)
+    ]
     made = schema(
         op.op_type,
         op.domain,
@@ -53,9 +59,10 @@ def _schema(op: type[QonnxOp]) -> Any:
 
 def _attribute(field: dataclasses.Field[Any]) -> Any:
     schema = onnx.defs.OpSchema
-    kind = {"bool": "INT", "int": "INT", "float": "FLOAT"}.get(str(field.type), "STRING")
-    if field.default is dataclasses.MISSING:
-        return schema.Attribute(field.name, getattr(schema.AttrType, kind), "", required=True)
+    kind = attribute_type(field).name
+    if field.default is dataclasses.MISSING or field.default == ():
+        required = field.default is dataclasses.MISSING
+        return schema.Attribute(field.name, getattr(schema.AttrType, kind), "", required=required)
     default = int(field.default) if isinstance(field.default, bool) else field.default
     stored = str(default) if kind == "STRING" else default
     return schema.Attribute(field.name, onnx.helper.make_attribute(field.name, stored), "")
@@ -65,7 +72,11 @@ def _infer(op: type[QonnxOp], context: Any) -> None:
     types = [context.get_input_type(index) for index in range(context.get_num_inputs())]
     if types[0] is None or not types[0].HasField("tensor_type"):
         return
-    shape = op.output_shape([_shape(kind) for kind in types])
+    shapes = [_shape(kind) for kind in types]
+    if op.infer_shape is QonnxOp.infer_shape:
+        shape = op.output_shape(shapes)
+    else:
+        shape = _with_attributes(op, context).infer_shape(shapes)
     made = onnx.TypeProto()
     made.tensor_type.elem_type = types[0].tensor_type.elem_type
     if shape is not None:
@@ -77,6 +88,29 @@ def _infer(op: type[QonnxOp], context: Any) -> None:
             elif dim is not None:
                 added.dim_param = dim
     context.set_output_type(0, made)
+
+
+def _with_attributes(op: type[QonnxOp], context: Any) -> QonnxOp:
+    """Return the operator with the attributes of the node under inference, which the loader has checked."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(op):
+        attribute = context.get_attribute(field.name)
+        if attribute is not None and attribute.name:
+            value = onnx.helper.get_attribute_value(attribute)
+            values[field.name] = _convert(str(field.type), value.decode() if isinstance(value, bytes) else value)
+    return op(**values)
+
+
+def _convert(kind: str, value: Any) -> Any:
+    match kind:
+        case "bool":
+            return bool(value)
+        case "tuple[int, ...]":
+            return tuple(value)
+        case "Rounding":
+            return Rounding.parse(value)
+        case _:
+            return value
 
 
 def _shape(kind: Any) -> tuple[int | str | None, ...] | None:

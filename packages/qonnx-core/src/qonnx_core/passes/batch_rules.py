@@ -39,6 +39,8 @@ def _treats_samples_alike(node: ir.Node, flags: Sequence[bool], model: ir.Model)
         op = op_class_of(node, model.opset_imports)
         if op is None:
             return False
+        if op.batch_like:
+            return _RULES[op.batch_like](node, flags)
         return _elementwise(node, flags) if op.broadcasts else _only_first(node, flags)
     rule = _RULES.get(node.op_type)
     return rule is not None and rule(node, flags)

@@ -30,6 +30,9 @@ class InferDataTypes:
                 op = op_of(node, model.opset_imports)
                 if op is not None:
                     found = op.datatype(*(constant_array(value) for value in node.inputs))
+                    known = None if node.inputs[0] is None else get_datatype(node.inputs[0])
+                    if found is None and known is not None and op.keeps_datatype(known):
+                        found = known
                 elif node.op_type in _KEEPS_TYPE and node.inputs[0] is not None:
                     found = get_datatype(node.inputs[0])
                 else:
