@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from qonnx_core.eda.targets import Target
 
 _QUANTIZERS = frozenset({"Quant", "IntQuant", "BipolarQuant", "Trunc", "MultiThreshold"})
-_LINEAR = frozenset({"MatMul", "Gemm", "BatchNormalization", "Mul", "Div", "Add", "Sub", "Neg"})
+_LINEAR = frozenset({"MatMul", "Gemm", "BatchNormalization", "Mul", "Div", "Add", "Sub", "Neg", "Sum"})
 _PIECEWISE = frozenset({"Relu", "Clip", "HardTanh", "LeakyRelu"})
 _SHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
 _SELECTS = frozenset({"ArgMax", "TopK"})

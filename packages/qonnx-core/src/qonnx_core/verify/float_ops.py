@@ -70,6 +70,14 @@ def _add(a: Bounded, b: Bounded, sign: float) -> Bounded:
     return result
 
 
+def _sum(_node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
+    """Return the sum of all operands, added from left to right as onnxruntime does."""
+    first, *rest = _first(operands, len(operands))
+    for term in rest:
+        first = _add(first, term, 1.0)
+    return first
+
+
 def _one_more_term(result: Bounded, terms: SumTerms, addend: Bounded) -> Bounded:
     """Return the bound of ``sum + addend`` where a computation may start the sum with the addend (a fused bias)."""
     count = terms.count + 1
@@ -481,6 +489,7 @@ FLOAT_RULES: dict[str, Rule] = {
     "Sqrt": _unary(_sqrt),
     "Squeeze": _squeeze,
     "Sub": _binary(lambda a, b: _add(a, b, -1.0)),
+    "Sum": _sum,
     "Tanh": _unary(_tanh),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,

@@ -173,6 +173,8 @@ def _evaluate(node: ir.Node, v: list[Any], constant: bool) -> Any:
             return v[0]
         case "Add":
             return v[0] + v[1]
+        case "Sum":
+            return sum(v[1:], start=v[0])
         case "Sub":
             return v[0] - v[1]
         case "Mul":

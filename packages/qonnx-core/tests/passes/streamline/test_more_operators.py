@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from qonnx_core import compile_model
+from qonnx_core.errors import Unsupported
 from qonnx_core.ir.annotations import set_layout
 from qonnx_core.ir.grid import Grid
 from qonnx_core.passes.streamline import grids_of, to_integer_form, view
@@ -220,3 +221,52 @@ def test_a_channel_without_gain_is_constant(net: Any, agrees: Callable[..., None
     model = graph.model()
     for form in ("thresholds", "shift"):
         agrees(model, to_integer_form(model, {"x": Grid.parse("INT4")}, quantizer=form), {"x": ALL_PAIRS})
+
+
+@pytest.mark.parametrize("terms", [2, 3, 4])
+def test_a_sum_of_several_tensors_is_added_from_left_to_right(
+    net: Any, agrees: Callable[..., None], terms: int
+) -> None:
+    graph = net(("N", 2))
+    x = graph.quant(graph.source, 0.25, 4)
+    branches = [x] + [graph.quant(graph.node("MatMul", x, [[1.0, -2.0], [n, 1.0]]), 0.5, 4) for n in range(1, terms)]
+    graph.quant(graph.node("Sum", *branches), 0.75, 4)
+    model = graph.model()
+    made = to_integer_form(model, {"x": Grid.parse("INT4*1/4")})
+    assert sum(isinstance(layer, view.Add) for layer in made.layers()) == terms - 1
+    agrees(model, made, {"x": ALL_PAIRS})
+
+
+def test_a_sum_of_tensors_and_constants_is_refused(net: Any) -> None:
+    graph = net(("N", 2))
+    x = graph.quant(graph.source, 0.25, 4)
+    graph.quant(graph.node("Sum", x, graph.quant(graph.node("Neg", x), 0.5, 4), [0.5, 1.5]), 0.75, 4)
+    with pytest.raises(Unsupported, match=r"Sum_0 \(Sum\): it sums tensors and constants; add the constants by a node"):
+        to_integer_form(graph.model(), {"x": Grid.parse("INT4*1/4")})
+
+
+@pytest.mark.parametrize("scales", [[0.1, 0.3], [0.37, 0.11], [3.3, 0.7]])
+def test_float_scales_per_channel_become_integer_factors_of_the_weights(
+    net: Any, agrees: Callable[..., None], scales: list[float]
+) -> None:
+    graph = net(("N", 2))
+    x = graph.quant(graph.source, [scales], 4)
+    x = graph.node("MatMul", x, [[1.0, -2.0, 3.0], [2.0, 1.0, -1.0]])
+    graph.quant(x, 0.9, 4)
+    model = graph.model()
+    made = to_integer_form(model, {"x": Grid.parse("INT4*1/4")})
+    (product,) = (layer for layer in made.layers() if isinstance(layer, view.MatMul))
+    assert np.abs(product.weights).max() > 1 << 16
+    agrees(model, made, {"x": ALL_PAIRS})
+
+
+@pytest.mark.parametrize("scales", [(0.1, 0.3), (0.2, 0.7), (1.7, 0.06)])
+def test_branches_of_any_two_near_scales_are_added(
+    net: Any, agrees: Callable[..., None], scales: tuple[float, float]
+) -> None:
+    graph = net(("N", 2))
+    x = graph.quant(graph.source, scales[0], 4)
+    y = graph.quant(graph.node("MatMul", x, [[1.0, -2.0], [2.0, 1.0]]), scales[1], 4)
+    graph.quant(graph.node("Add", x, y), 0.5, 4)
+    model = graph.model()
+    agrees(model, to_integer_form(model, {"x": Grid.parse("INT4*1/4")}), {"x": ALL_PAIRS})

@@ -106,15 +106,25 @@ def _outputs(state: Interpretation, node: ir.Node, options: QuantizerOptions) ->
     first = inputs[tensors[0]]
     if not isinstance(first, Represented):
         raise AssertionError("tensors lists represented inputs")
-    if len(tensors) == 2 and node.op_type in ("Add", "Sub"):
-        second = inputs[tensors[1]]
-        if not isinstance(second, Represented):
-            raise AssertionError("tensors lists represented inputs")
-        subtract = node.op_type == "Sub"
-        return [linear.add(state.graph, first, second, _name(node), _out(node), subtract=subtract)]
     if len(tensors) > 1:
-        raise Unsupported("it combines several tensors; only Add and Sub do that on integers")
+        return [_sum(state.graph, node, inputs)]
     return _one_tensor(state, node, first, consts, tensors[0], options)
+
+
+def _sum(graph: IntegerGraph, node: ir.Node, inputs: list[Knowledge | None]) -> Represented:
+    """Return the sum (or difference) of several tensors, from left to right."""
+    terms = [term for term in inputs if isinstance(term, Represented)]
+    if node.op_type not in ("Add", "Sub", "Sum"):
+        raise Unsupported("it combines several tensors; only Add, Sub and Sum do that on integers. "
+                          "Rewrite it with these, or give it to the host")  # fmt: skip
+    if len(terms) != len(inputs):
+        raise Unsupported("it sums tensors and constants; add the constants by a node of their own")
+    total = terms[0]
+    for position, term in enumerate(terms[1:], 1):
+        inner = "" if position == len(terms) - 1 else f"_{position}"
+        name, output = f"{_name(node)}{inner}", f"{_out(node)}{inner}"
+        total = linear.add(graph, total, term, name, output, subtract=node.op_type == "Sub")
+    return total
 
 
 def _one_tensor(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from qonnx_core.errors import Unsupported
 from qonnx_core.passes.streamline import exact, ranges
 from qonnx_core.passes.streamline.builder import IntegerGraph
-from qonnx_core.passes.streamline.constants import MAX_WEIGHT_BITS, Constant, integer_weights
+from qonnx_core.passes.streamline.constants import Constant, integer_weights
 from qonnx_core.passes.streamline.elementwise import Affine, Params, at, compose, mapped, shared
 from qonnx_core.passes.streamline.exact import Real
 from qonnx_core.passes.streamline.quantize import affine_with_bounds
@@ -23,8 +23,8 @@ from qonnx_core.passes.streamline.view import IntTensor
 
 IntArray = npt.NDArray[np.int64]
 
-#: Integer factors that make scales equal may need this many bits.
-MAX_FACTOR_BITS = 24
+#: Integer factors that make scales equal may need this many bits: those of a float32, and octaves between two of them.
+MAX_FACTOR_BITS = 32
 
 
 def flattened(graph: IntegerGraph, x: Represented, name: str) -> Represented:
@@ -108,7 +108,7 @@ def matmul(graph: IntegerGraph, x: Represented, weights: Constant, name: str, ou
     line = line_of(x)
     count = max(len(row), len(line.gain))
     gains = shared([at(row, k) * at(line.gain, k) for k in range(count)])
-    unit, factors = commensurate(gains, "its input channels' scales", MAX_WEIGHT_BITS)
+    unit, factors = commensurate(gains, "its input channels' scales", MAX_FACTOR_BITS)
     folded = ints * np.asarray(factors, np.int64)[:, None]
     column = quantized.column
     offsets = _offsets(ints, row, line.offset, column)
