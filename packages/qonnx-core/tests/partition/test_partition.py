@@ -63,7 +63,7 @@ def residual(odd: bool = False) -> ir.Model:
       [Mul_0] global_out = Mul (m1, t)
     }"""
     if odd:  # the two inputs of the sum have scales that no small integers relate
-        text = text.replace("float s = {0.5}", "float s = {0.7}").replace("float t = {0.3}", "float t = {0.003}")
+        text = text.replace("float s = {0.5}", "float s = {0.7}").replace("float t = {0.3}", "float t = {0.000003}")
     return inferred(text.replace("SCALE", "t" if odd else "s"))
 
 
