@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -70,6 +71,7 @@ class Outside:
     folder: Path
     work: Path
     runtime: Path
+    netlist: bool = False  # simulate what a synthesizer made of the sources instead
 
     def __post_init__(self) -> None:
         self.manifest = json.loads((self.folder / "manifest.json").read_text())
@@ -86,7 +88,33 @@ class Outside:
         )
         for kind, file in re.findall(r"%(?:Warning|Error)-(\w+): ([^:]+)", said):
             assert kind in LINT_NOISE or (kind in FOREIGN_NOISE and file.endswith("_pipeline.v")), (kind, file)
-        self.compile("-f", "files.f")
+        if self.netlist:
+            noise = ["-Wno-style", "-Wno-UNOPTFLAT", "-Wno-MULTIDRIVEN", "-Wno-TIMESCALEMOD", "--bbox-unsup"]
+            self.compile(*noise, "--timescale", "1ns/1ps", "--output-split-cfuncs", "2000", *self.synthesize())
+        else:
+            self.compile("-f", "files.f")
+
+    def synthesize(self) -> tuple[Path, Path]:
+        """Return the models of the cells, and the 7-series netlist that Yosys makes by the recipe."""
+        pyosys = find_spec("pyosys")
+        if pyosys is None or not pyosys.submodule_search_locations:
+            pytest.skip("needs pyosys")
+        netlist = self.work / "netlist.v"
+        top, sources = self.manifest["top"], " ".join(self.manifest["sources"])
+        xilinx = "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf"
+        passes = (
+            f"read_slang --threads 1 --top {top} {sources}",
+            "scratchpad -set abc9.verify 0",
+            f"{xilinx} -run begin:fine -top {top}",
+            "select -set narrow t:$alu r:Y_WIDTH<=7 %i",
+            "techmap -autoproc -map +/techmap.v @narrow",
+            "opt -full",
+            f"{xilinx} -run fine: -top {top}",
+            f"write_verilog -noattr {netlist}",
+        )
+        script = "import sys; from pyosys import libyosys as y; d=y.Design(); [y.run_pass(p, d) for p in sys.argv[1:]]"
+        run([sys.executable, "-c", script, *passes], self.folder)
+        return Path(pyosys.submodule_search_locations[0]) / "share" / "xilinx" / "cells_sim.v", netlist
 
     def compile(self, *sources: str | Path) -> None:
         """Compile the testbench around a design, its registers random before reset."""
@@ -318,10 +346,11 @@ def check(
     label_select: bool = False,
     frames: int = 32,
     options: Mapping[str, Mapping[str, object]] | None = None,
+    netlist: bool = False,
 ) -> Outside:
     """Build a design, drive it through every scenario, and compare it with onnxruntime and NumPy."""
     make_design(model, owners, grid, folder / "stitched", label_select=label_select, options=options)
-    design = Outside(folder / "stitched", folder / "work", runtime)
+    design = Outside(folder / "stitched", folder / "work", runtime, netlist)
     inputs = {p: s for p, s in design.streams.items() if s["direction"] == "in"}
     outputs = {p: s for p, s in design.streams.items() if s["direction"] == "out"}
     given = {p: random_frames(s, frames, seed) for seed, (p, s) in enumerate(inputs.items())}
@@ -401,3 +430,10 @@ def test_a_stranger_drives_the_published_network(tmp_path: Path, runtime: Path) 
     (logits,) = onnxruntime_of(model, [sink["tensor"]], {source["tensor"]: pixels}, tmp_path)
     expected = to_integers(sink, logits.reshape(16, -1).astype(np.float64))
     design.drive({"s_axis_0": given, "m_axis_0": expected})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["finn", "hls4ml"])
+def test_a_stranger_drives_the_synthesized_netlist(backend: str, tmp_path: Path, runtime: Path) -> None:
+    model = perceptron(11, widths=(4, 5, 3), weight_bits=2, activation_bits=2)
+    check(model, backend, "INT4*1/8", tmp_path, runtime, netlist=True)
