@@ -1,0 +1,70 @@
+"""`qonnx diff`: where two models differ."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qonnx_core.cli.common import JsonOption, console, print_json, table
+
+NAME = "diff"
+HELP = """Run two models on the same data and find the first tensor in which they differ.
+
+Both are cleaned first, so that tensors have the same names. Exits with 3 when they differ anywhere.
+
+Example: qonnx diff before.onnx after.onnx --data inputs.npz"""
+_MAX_ROWS = 30
+
+
+class NamesOption(StrEnum):
+    """Which names pair the tensors of the two models."""
+
+    CLEANED = "cleaned"
+    FILE = "file"
+
+
+def command(
+    left: Annotated[Path, typer.Argument(help="A model.")],
+    right: Annotated[Path, typer.Argument(help="The model to compare with.")],
+    data: Annotated[Path, typer.Option("--data", help="An .npz with the inputs under the names of LEFT, or as `x`.")],
+    names: Annotated[
+        NamesOption, typer.Option("--names", help="Pair tensors by their cleaned names or by those in the files.")
+    ] = NamesOption.CLEANED,
+    allow_rounding: Annotated[
+        bool, typer.Option("--allow-rounding", help="Accept what float rounding explains (rounding and boundary).")
+    ] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Compare two models."""
+    from qonnx_core.build.inputs import INPUT_ALIASES, pick, read_archive
+    from qonnx_core.build.prepare import read_source
+    from qonnx_core.errors import Mismatch
+    from qonnx_core.verify.models import compare_models
+
+    models = read_source(left), read_source(right)
+    spoken = [(v.name or "",) for v in models[0].graph.inputs if not v.is_initializer()]
+    given = pick(read_archive(data), spoken, INPUT_ALIASES, "input", str(data))
+    result = compare_models(models[0], models[1], given, names=names.value, left_name=str(left), right_name=str(right))
+    if json_output:
+        print_json(result.to_dict())
+    else:
+        out = console()
+        differing = [tensor for tensor in result.tensors if tensor.differing]
+        rows = [(t.name, t.op_type, f"{t.differing} of {t.samples}", f"{t.largest:g}") for t in differing[:_MAX_ROWS]]
+        if rows:
+            title = f"{len(differing)} of {len(result.tensors)} tensors differ"
+            out.print(table(title, ("tensor", "made by", "samples", "largest difference"), rows))
+        out.print(str(result.check), markup=False)
+        for side, unpaired in ((left, result.unpaired_left), (right, result.unpaired_right)):
+            if unpaired:
+                out.print(f"without a partner in {side}: {', '.join(unpaired[:_MAX_ROWS])}", markup=False)
+    first = result.first
+    if first is not None and not (allow_rounding and result.explained):
+        where = first.first if first.first is not None else f"{first.name}: other shapes"
+        raise Mismatch(
+            f"{left} = {right}: they differ first in tensor {first.name} ({first.op_type}); expected equal tensors. "
+            f"First: {where}."
+        )

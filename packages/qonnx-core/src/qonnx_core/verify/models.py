@@ -1,0 +1,356 @@
+"""Compares two models on the same inputs, tensor by tensor, and finds the first place where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qonnx_core.cleanup import cleanup_model
+from qonnx_core.errors import InvalidInput
+from qonnx_core.execute.compiled import compile_model
+from qonnx_core.formats.normalize import normalized_copy
+from qonnx_core.passes.base import has_graphs
+from qonnx_core.passes.infer_shapes import InferShapes
+from qonnx_core.passes.make_batch_symbolic import MakeBatchSymbolic
+from qonnx_core.verify.check import BoundaryCase, Check, FirstDifference
+from qonnx_core.verify.compare import (
+    Array,
+    Outcomes,
+    boundary_case,
+    differs,
+    equal_elements,
+    first_difference,
+    first_true,
+    number_of_samples,
+    within,
+)
+from qonnx_core.verify.error_bounds import ErrorAnalysis, ErrorBounds, iterate_batches
+
+Names = Literal["cleaned", "file"]
+BATCH = 64
+"""Samples that both models run at a time; all their tensors are held in memory."""
+
+
+@dataclass(slots=True)
+class TensorDiff:
+    """How one tensor of two models compares: in how many samples it differs, and how far apart it is at most.
+
+    ``op_type`` is the operator that makes it; a parameter (a tensor that no input changes) counts as one sample.
+    """
+
+    name: str
+    op_type: str
+    parameter: bool
+    samples: int = 0
+    differing: int = 0
+    largest: float = 0.0
+    first: FirstDifference | None = None
+
+    def add(self, left: Array, right: Array, offset: int) -> NDArray[np.bool_]:
+        """Compare one batch, whose first sample has the number ``offset``; return which samples differ."""
+        unequal = differs(left, right)
+        self.samples += len(unequal)
+        if unequal.any():
+            self.differing += int(unequal.sum())
+            if left.dtype.kind in "fiub" and right.dtype.kind in "fiub":
+                with np.errstate(all="ignore"):
+                    distance = np.abs(left.astype(np.float64) - right.astype(np.float64))
+                self.largest = max(self.largest, float(np.nan_to_num(distance, nan=np.inf).max()))
+            if self.first is None:
+                sample = int(np.argmax(unequal))
+                self.first = first_difference(self.name, offset + sample, left[sample], right[sample])
+        return unequal
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return {
+            "tensor": self.name,
+            "op_type": self.op_type,
+            "parameter": self.parameter,
+            "samples": self.samples,
+            "differing": self.differing,
+            "largest": self.largest,
+            "first": None if self.first is None else self.first.to_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDiff:
+    """Two models compared: samples by class, tensors in the order of the left model, names without a partner."""
+
+    check: Check
+    tensors: tuple[TensorDiff, ...]
+    unpaired_left: tuple[str, ...] = ()
+    unpaired_right: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> TensorDiff | None:
+        """The first tensor that differs anywhere, in the order in which the left model computes them."""
+        return next((tensor for tensor in self.tensors if tensor.differing), None)
+
+    @property
+    def equal(self) -> bool:
+        """True where every compared tensor, parameters included, is the same in every sample."""
+        return self.first is None
+
+    @property
+    def explained(self) -> bool:
+        """True where no sample is a mismatch and every parameter is the same."""
+        return self.check.passed and not any(tensor.parameter and tensor.differing for tensor in self.tensors)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as plain JSON values."""
+        first = self.first
+        return {
+            "equal": self.equal,
+            "check": self.check.to_dict(),
+            "first": None if first is None else first.to_dict(),
+            "tensors": [tensor.to_dict() for tensor in self.tensors],
+            "unpaired": {"left": list(self.unpaired_left), "right": list(self.unpaired_right)},
+        }
+
+
+def compare_models(
+    left: ir.Model,
+    right: ir.Model,
+    inputs: Mapping[str, Array],
+    *,
+    names: Names = "cleaned",
+    left_name: str = "left",
+    right_name: str = "right",
+    batch: int = BATCH,
+) -> ModelDiff:
+    """Return how two models compare on the same inputs, tensor by tensor.
+
+    Tensors are paired by name where both models make them by the same operator; outputs are paired by position.
+    A sample is ``rounding`` where every pair is equal or within the float error bound of the right model, ``boundary``
+    where the first pair beyond it is a quantizer that may decide so, else ``mismatch``.
+
+    Args:
+        left: a model; it is not changed.
+        right: the other one.
+        inputs: one array for each input of the left model under its name, samples first; the right model takes them
+            in order.
+        names: ``cleaned`` cleans both models first and pairs by the names of the format (``Conv_0_out0``); ``file``
+            pairs by the names in the files.
+        left_name: name of the left model, for reports.
+        right_name: name of the right model.
+        batch: samples that run at a time.
+
+    Raises:
+        InvalidInput: inputs or outputs of the models do not correspond.
+    """
+    if names not in ("cleaned", "file"):
+        raise InvalidInput(f"names: found {names!r}; expected cleaned or file.")
+    sides = [_Side(model, cleaned=names == "cleaned") for model in (left, right)]
+    given = _inputs(left, right, inputs)
+    pairs = _pairs(sides[0], sides[1])
+    samples = number_of_samples(given[0])
+    tensors = {pair.left: TensorDiff(pair.left, pair.op_type, pair.parameter) for pair in pairs}
+    checks = []
+    for part in iterate_batches(samples, batch):
+        fed = [side.feed({n: a[part] for n, a in arrays.items()}) for side, arrays in zip(sides, given, strict=True)]
+        found = [side.run(arrays, pairs, index) for index, (side, arrays) in enumerate(zip(sides, fed, strict=True))]
+        checks.append(_compare_batch(sides[1], fed[1], pairs, found, tensors, part, (left_name, right_name)))
+    check = Check.merge(checks) if checks else Check(left_name, right_name, 0, 0)
+    paired = ({pair.left for pair in pairs}, {pair.right for pair in pairs})
+    rest = [tuple(n for n in side.tensors if n not in known) for side, known in zip(sides, paired, strict=True)]
+    return ModelDiff(check, tuple(tensors.values()), *rest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    left: str
+    right: str
+    op_type: str
+    parameter: bool
+
+
+@dataclass(slots=True)
+class _Tensor:
+    op_type: str
+    parameter: bool
+    comparable: bool  # samples along the first axis, or a parameter
+    frame: tuple[str, ...]  # the shape of one sample
+
+
+class _Side:
+    """One of the two models: prepared, compiled, with what there is to know about its tensors."""
+
+    def __init__(self, model: ir.Model, *, cleaned: bool) -> None:
+        self.model = cleanup_model(model) if cleaned else normalized_copy(model)
+        InferShapes().run(self.model)
+        MakeBatchSymbolic().run(self.model)
+        self.inputs = [value.name or "" for value in self.model.graph.inputs]
+        self.outputs = [value.name or "" for value in self.model.graph.outputs]
+        self.tensors = _tensors(self.model.graph)
+        self._compiled = compile_model(self.model)
+        self._analysis: ErrorAnalysis | None = None
+
+    @property
+    def analysis(self) -> ErrorAnalysis:
+        """The float error analysis, made on first use."""
+        if self._analysis is None:
+            self._analysis = ErrorAnalysis(self.model)
+        return self._analysis
+
+    def feed(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the arrays under the names of this side."""
+        return dict(zip(self.inputs, arrays.values(), strict=True))
+
+    def run(self, arrays: Mapping[str, Array], pairs: Sequence[_Pair], side: int) -> dict[str, Array]:
+        """Return the paired tensors under their names here."""
+        names = [pair.right if side else pair.left for pair in pairs]
+        return dict(self._compiled.run(arrays, intermediates=names))
+
+
+def _tensors(graph: ir.Graph) -> dict[str, _Tensor]:
+    """Return all named tensors but the inputs, in the order in which the model computes them."""
+    dependent: set[ir.Value] = set(graph.inputs)
+    batch = {str(value.shape[0]) for value in graph.inputs if value.shape}
+    found: dict[str, _Tensor] = {}
+    for node in graph:
+        for value in node.inputs:
+            if value is not None and value.is_initializer() and value.name:
+                found.setdefault(value.name, _Tensor("initializer", True, True, ()))
+        runs = has_graphs(node) or any(value in dependent for value in node.inputs)
+        for value in node.outputs:
+            if runs:
+                dependent.add(value)
+            if value.name:
+                sampled = value.shape is not None and len(value.shape) > 0 and str(value.shape[0]) in batch
+                frame = tuple(str(dim) for dim in value.shape)[1:] if runs and value.shape is not None else ()
+                found[value.name] = _Tensor(node.op_type, not runs, sampled or not runs, frame)
+    return found
+
+
+def _pairs(left: _Side, right: _Side) -> list[_Pair]:
+    if len(left.outputs) != len(right.outputs):
+        raise InvalidInput(
+            f"outputs: one model has {len(left.outputs)} ({', '.join(left.outputs)}), the other {len(right.outputs)} "
+            f"({', '.join(right.outputs)}); expected as many."
+        )
+    outputs = dict(zip(left.outputs, right.outputs, strict=True))
+    pairs = []
+    for name, mine in left.tensors.items():
+        other = outputs.get(name, name)
+        theirs = right.tensors.get(other)
+        if theirs is None or not (mine.comparable and theirs.comparable) or mine.parameter != theirs.parameter:
+            continue
+        same = (mine.op_type, mine.frame) == (theirs.op_type, theirs.frame)
+        if name in outputs or (same and other not in outputs.values()):
+            pairs.append(_Pair(name, other, mine.op_type, mine.parameter))
+    return pairs
+
+
+def _inputs(left: ir.Model, right: ir.Model, inputs: Mapping[str, Array]) -> list[dict[str, Array]]:
+    """Return the arrays in the order of each model's inputs."""
+    names = [[v.name or "" for v in m.graph.inputs if not v.is_initializer()] for m in (left, right)]
+    if len(names[0]) != len(names[1]):
+        raise InvalidInput(
+            f"inputs: one model has {len(names[0])} ({', '.join(names[0])}), the other {len(names[1])} "
+            f"({', '.join(names[1])}); expected as many."
+        )
+    missing = [name for name in names[0] if name not in inputs]
+    if missing or len(inputs) != len(names[0]):
+        raise InvalidInput(
+            f"inputs: found {', '.join(inputs) or 'none'}; expected exactly {', '.join(names[0])}, the inputs of the "
+            "first model."
+        )
+    ordered = {name: np.asarray(inputs[name]) for name in names[0]}
+    return [ordered, ordered]  # `feed` renames them
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The differences of one batch, pair by pair."""
+
+    pairs: list[_Pair] = field(default_factory=list)
+    unequal: list[NDArray[np.bool_]] = field(default_factory=list)
+
+
+def _compare_batch(
+    right: _Side,
+    fed: Mapping[str, Array],
+    pairs: Sequence[_Pair],
+    found: Sequence[Mapping[str, Array]],
+    tensors: Mapping[str, TensorDiff],
+    part: slice,
+    names: tuple[str, str],
+) -> Check:
+    size = part.stop - part.start
+    seen = _Batch()
+    for pair in pairs:
+        mine, theirs = np.asarray(found[0][pair.left]), np.asarray(found[1][pair.right])
+        if mine.shape != theirs.shape and pair.parameter:
+            tensors[pair.left].samples = tensors[pair.left].differing = 1
+            continue
+        if mine.shape != theirs.shape:
+            raise InvalidInput(
+                f"tensor {pair.left}: its shape is {mine.shape} in {names[0]} and {theirs.shape} in {names[1]}; "
+                "expected the same. Compare models of one network."
+            )
+        if pair.parameter:
+            if part.start == 0:
+                tensors[pair.left].add(mine[None], theirs[None], 0)
+            continue
+        seen.pairs.append(pair)
+        seen.unequal.append(tensors[pair.left].add(mine, theirs, part.start))
+    outcomes = Outcomes(names[0], names[1], size, part.start)
+    rows = np.flatnonzero(np.any(seen.unequal, axis=0)) if seen.unequal else np.zeros(0, np.int64)
+    if rows.size:
+        _classify(right, fed, seen, found, rows, outcomes)
+    return outcomes.check()
+
+
+def _classify(
+    right: _Side,
+    fed: Mapping[str, Array],
+    seen: _Batch,
+    found: Sequence[Mapping[str, Array]],
+    rows: NDArray[np.int64],
+    outcomes: Outcomes,
+) -> None:
+    compared = {pair.right for pair in seen.pairs}
+    quantized = {name: found[1][name][rows] for name in right.analysis.quantized if name in compared}
+    bounds = right.analysis.run({n: a[rows] for n, a in fed.items()}, quantized, keep=compared)
+    outcomes.note(bounds)
+    near = [within(bounds, p.right, found[0][p.left][rows], found[1][p.right][rows]) for p in seen.pairs]
+    hidden = [decision for decision in bounds.decisions if decision.tensor not in compared]
+    for position, sample in enumerate(rows):
+        first = next(i for i, unequal in enumerate(seen.unequal) if unequal[sample])
+        beyond = next((i for i, inside in enumerate(near) if not inside[position]), None)
+        pair = seen.pairs[first if beyond is None else beyond]
+        mine, theirs = found[0][pair.left][sample], found[1][pair.right][sample]
+        difference = first_difference(pair.left, int(sample), mine, theirs)
+        if beyond is None:
+            outcomes.add("rounding", difference)
+            continue
+        case = _boundary(bounds, pair, mine, theirs, position, int(sample))
+        ambiguous = any(_is_ambiguous(decision.ambiguous(), position) for decision in hidden)
+        kind = "boundary" if case is not None or ambiguous else "mismatch"
+        outcomes.add(kind, difference, case)
+
+
+def _boundary(
+    bounds: ErrorBounds, pair: _Pair, mine: Array, theirs: Array, position: int, sample: int
+) -> BoundaryCase | None:
+    """Return the decision that may come out as the left model has it, or None where it may not."""
+    decision = bounds.decision(pair.right)
+    if decision is None:
+        return None
+    unequal = ~equal_elements(mine, theirs)
+    levels = decision.levels(np.repeat(np.asarray(mine)[None], len(decision.position), axis=0))
+    allowed = decision.explains(levels)[position]
+    if allowed.shape != unequal.shape or not np.all(allowed[unequal]):
+        return None
+    return boundary_case(decision, position, sample, first_true(unequal))
+
+
+def _is_ambiguous(mask: NDArray[np.bool_], position: int) -> bool:
+    return bool(mask.ndim and position < len(mask) and mask[position].any())

@@ -1,0 +1,184 @@
+"""Two models compared tensor by tensor: the first difference, its class, and what has no partner."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx.parser
+import onnx_ir as ir
+import pytest
+from typer.testing import CliRunner
+
+import qonnx_core
+from qonnx_core.cli.app import app
+from qonnx_core.errors import InvalidInput
+from qonnx_core.formats.reader import from_proto
+from qonnx_core.formats.to_qcdq import to_qcdq
+from qonnx_core.testing.random_mlp import random_mlp
+from qonnx_core.verify.models import compare_models
+
+HEAD = '<ir_version: 10, opset_import: ["": 21, "qonnx.custom_op.general": 1]>'
+QUANT = "qonnx.custom_op.general.Quant"
+
+
+def build(body: str) -> ir.Model:
+    return from_proto(onnx.parser.parse_model(HEAD + body))
+
+
+def network(*, bits: int = 4, scale: float = 0.5, weight: float = 3, tail: str = "Relu(m)") -> ir.Model:
+    return build(f"""g (float[N, 2] x) => (float[N, 2] y) <float s = {{0.5}}, float t = {{{scale}}}, float z = {{0}},
+      float b = {{4}}, float c = {{{bits}}}, float[2, 2] w = {{1, -2, {weight}, 0.5}}>
+      {{ q = {QUANT}(w, s, z, b) a = {QUANT}(x, t, z, c) m = MatMul(a, q) y = {tail} }}""")
+
+
+X = (np.random.default_rng(0).integers(-16, 16, (30, 2)) / 4).astype(np.float32)
+
+
+def test_a_model_equals_itself_in_every_tensor() -> None:
+    result = compare_models(network(), network(), {"x": X})
+    assert result.equal
+    assert result.explained
+    assert (result.check.equal, result.check.samples) == (30, 30)
+    assert [tensor.name for tensor in result.tensors if not tensor.parameter] == [
+        "Quant_1_out0", "MatMul_0_out0", "global_out",
+    ]  # fmt: skip
+    assert result.unpaired_left == result.unpaired_right == ()
+
+
+def test_the_first_tensor_that_differs_is_named_with_sample_and_element() -> None:
+    x = np.full((9, 2), 0.5, np.float32)
+    x[5, 1] = 100
+    result = compare_models(network(), network(bits=3), {"x": x})
+    sampled = next(tensor for tensor in result.tensors if tensor.differing and not tensor.parameter)
+    assert (sampled.name, sampled.op_type, sampled.differing) == ("Quant_1_out0", "Quant", 1)
+    assert sampled.first is not None
+    assert (sampled.first.sample, sampled.first.element) == (5, (1,))
+    assert (sampled.first.expected, sampled.first.found) == (3.5, 1.5)
+    assert sampled.largest == 2
+    assert (result.check.mismatch, result.check.equal) == (1, 8)
+    assert result.check.first is not None
+    assert result.check.first.tensor == "Quant_1_out0"
+
+
+def test_a_parameter_that_differs_comes_first_even_where_no_output_changes() -> None:
+    result = compare_models(network(), network(weight=2.5), {"x": np.zeros((3, 2), np.float32)})
+    assert not result.equal
+    assert not result.explained
+    assert result.check.equal == 3
+    assert result.first is not None
+    assert result.first.parameter
+    assert result.first.first is not None
+    assert (result.first.first.expected, result.first.first.found) == (3.0, 2.5)
+
+
+def test_batches_count_samples_through() -> None:
+    x = np.zeros((10, 2), np.float32)
+    x[7] = 100
+    result = compare_models(network(), network(bits=3), {"x": x}, batch=4)
+    assert result.check.first is not None
+    assert result.check.first.sample == 7
+    assert result.check.samples == 10
+
+
+def sums(first: str, second: str, tail: str, half: str = "h") -> ir.Model:
+    """Return a model that adds three products in this order; ``half`` is the name of the first sum."""
+    return build(f"""g (float[N, 3] x) => (float[N, 1] y) <float s = {{0.25}}, float z = {{0}}, float b = {{4}},
+      float[3, 1] w0 = {{0.1, 0, 0}}, float[3, 1] w1 = {{0, 0.2, 0}}, float[3, 1] w2 = {{0, 0, -0.3}}>
+      {{ p0 = MatMul(x, w0) p1 = MatMul(x, w1) p2 = MatMul(x, w2)
+      {half} = Add({first}) t = Add({second}) y = {tail} }}""")
+
+
+FORWARD, BACKWARD = ("p0, p1", "h, p2"), ("p1, p2", "p0, other")
+
+
+def test_another_order_of_a_float_sum_is_rounding() -> None:
+    x = np.random.default_rng(2).normal(size=(500, 3)).astype(np.float32) * 3
+    left, right = sums(*FORWARD, "Neg(t)"), sums(*BACKWARD, "Neg(t)", "other")
+    result = compare_models(left, right, {"x": x}, names="file")
+    assert result.check.rounding > 0
+    assert result.check.mismatch == 0
+    assert result.explained
+    assert not result.equal
+    assert (result.unpaired_left, result.unpaired_right) == (("h",), ("other",))
+
+
+def test_a_quantizer_on_a_tie_of_float_sums_is_boundary() -> None:
+    tail = f'{QUANT}<rounding_mode = "FLOOR">(t, s, z, b)'
+    left, right = sums(*FORWARD, tail), sums(*BACKWARD, tail, "other")
+    x = np.ones((200, 3), np.float32) * np.linspace(1, 3, 200, dtype=np.float32)[:, None]
+    result = compare_models(left, right, {"x": x}, names="file")
+    assert result.check.mismatch == 0
+    assert result.check.boundary > 0
+    assert result.check.first is not None
+    assert result.check.first.tensor == "y"
+    assert result.explained
+
+
+def test_the_qcdq_form_is_equal_by_the_names_in_the_file() -> None:
+    model = random_mlp(5)
+    width = int(model.graph.inputs[0].shape[1])
+    x = np.random.default_rng(0).integers(0, 4, (20, width)).astype(np.float32)
+    name = model.graph.inputs[0].name
+    result = compare_models(model, to_qcdq(model, partial=True).model, {name: x}, names="file")
+    assert result.equal
+    assert any(tensor.op_type == "MatMul" for tensor in result.tensors)
+
+
+def test_tensors_of_other_operators_have_no_partner() -> None:
+    result = compare_models(network(), network(tail="Abs(m)"), {"x": X})
+    assert result.check.first is not None
+    assert result.first is not None
+    assert result.first.name == result.check.first.tensor == "global_out"
+    left = build("g (float[N, 2] x) => (float[N, 2] y) { a = Relu(x) b = Neg(a) y = Neg(b) }")
+    right = build("g (float[N, 2] x) => (float[N, 2] y) { a = Relu(x) b = Abs(a) y = Abs(b) }")
+    result = compare_models(left, right, {"x": X})
+    assert (result.equal, result.unpaired_left, result.unpaired_right) == (True, ("Neg_0_out0",), ("Abs_0_out0",))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ("g (float[N, 2] x, float[N, 2] u) => (float[N, 2] y) { y = Add(x, u) }", "inputs: one model has 1 .* other 2"),
+        ("g (float[N, 2] x) => (float[N, 2] y, float[N, 2] z) { y = Relu(x) z = Neg(x) }", "outputs: one model has 1"),
+        ("g (float[N, 2] x) => (float[N, 4] y) { y = Concat<axis = 1>(x, x) }", r"shape is \(30, 2\) in left"),
+    ],
+)
+def test_models_that_do_not_correspond_are_refused(other: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        compare_models(network(), build(other), {"x": X})
+
+
+def test_wrong_names_of_inputs_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="found pixels; expected exactly x"):
+        compare_models(network(), network(), {"pixels": X})
+
+
+def invoke(tmp_path: Path, left: ir.Model, right: ir.Model, *options: str, x: np.ndarray[Any, Any] = X) -> Any:
+    qonnx_core.save(left, tmp_path / "left.onnx")
+    qonnx_core.save(right, tmp_path / "right.onnx")
+    np.savez(tmp_path / "x.npz", x=x)
+    arguments = ["diff", tmp_path / "left.onnx", tmp_path / "right.onnx", "--data", tmp_path / "x.npz", *options]
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_command_exits_with_3_when_the_models_differ(tmp_path: Path) -> None:
+    assert invoke(tmp_path, network(), network()).exit_code == 0
+    result = invoke(tmp_path, network(), network(scale=0.25), "--json")
+    assert result.exit_code == 3
+    found = json.loads(result.stdout)
+    assert found["equal"] is False
+    assert found["check"]["mismatch"] > 0
+    result = invoke(tmp_path, network(), network(tail="Abs(m)"))
+    assert result.exit_code == 3
+    assert "they differ first in tensor global_out (Relu)" in " ".join(result.stderr.split())
+    assert "global_out" in result.stdout
+
+
+def test_the_command_accepts_what_rounding_explains_when_asked(tmp_path: Path) -> None:
+    left, right = sums(*FORWARD, "Neg(t)"), sums(*BACKWARD, "Neg(t)", "other")
+    x = np.random.default_rng(2).normal(size=(50, 3)).astype(np.float32) * 3
+    assert invoke(tmp_path, left, right, "--names", "file", x=x).exit_code == 3
+    assert invoke(tmp_path, left, right, "--names", "file", "--allow-rounding", x=x).exit_code == 0
