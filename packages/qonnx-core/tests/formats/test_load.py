@@ -246,13 +246,6 @@ def test_the_first_import_need_not_be_the_standard_one() -> None:
     assert qonnx_core.compile_model(model).run({"global_in": x})["global_out"].tolist() == x.tolist()
 
 
-def test_a_listed_operator_without_a_definition_loads_and_is_not_run() -> None:
-    text = HEAD + "g (float[N, 4] x) => (float[N, 4] y) { y = qonnx.custom_op.general.DebugMarker(x) }"
-    model = from_proto(parse(text))
-    with pytest.raises(Unsupported, match=r"y \(DebugMarker\): is an operator of the format that cannot be run yet"):
-        qonnx_core.compile_model(model)
-
-
 FUNCTION = (
     HEAD.replace("1]>", '1, "mine": 1]>')
     + """g (float[N, 4] x) => (float[N, 4] y) { y = mine.half(x) }

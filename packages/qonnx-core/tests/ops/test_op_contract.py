@@ -7,7 +7,27 @@ import itertools
 import numpy as np
 import pytest
 
-from qonnx_core.ops import BipolarQuant, FloatQuant, IntQuant, MultiThreshold, Quant, Rounding, Trunc, TruncV1
+from qonnx_core.ops import (
+    BipolarQuant,
+    ChannelsLastBatchNormalization,
+    ChannelsLastBatchNormalizationV9,
+    ChannelsLastBatchNormalizationV14,
+    ChannelsLastConv,
+    ChannelsLastMaxPool,
+    ChannelsLastMaxPoolV1,
+    DebugMarker,
+    FloatQuant,
+    Im2Col,
+    IntQuant,
+    MaxPoolNHWC,
+    MultiThreshold,
+    Quant,
+    QuantAvgPool2d,
+    Rounding,
+    Trunc,
+    TruncV1,
+    XnorPopcountMatMul,
+)
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.testing.op_contract import OpExample, check_op, ties_and_extremes
 
@@ -16,6 +36,10 @@ F32 = np.float32
 
 def _x(dtype: type = F32) -> np.ndarray:
     return ties_and_extremes(dtype)
+
+
+def _whole(*shape: int, below: int = 16) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, below, shape).astype(F32)
 
 
 QUANTS = [
@@ -43,8 +67,14 @@ OTHERS = [
     OpExample(FloatQuant(), [_x(np.float16), np.float16(0.5), F32(4), F32(3), F32(7), F32(448)]),
     OpExample(
         FloatQuant(),
-        [_x().reshape(-1, 1), np.asarray([[1, 0.5]], F32), np.asarray([[4, 5]], F32), np.asarray([[3, 2]], F32),
-         np.asarray([[7, 15]], F32), np.asarray([[448, 57344]], F32)],
+        [
+            _x().reshape(-1, 1),
+            np.asarray([[1, 0.5]], F32),
+            np.asarray([[4, 5]], F32),
+            np.asarray([[3, 2]], F32),
+            np.asarray([[7, 15]], F32),
+            np.asarray([[448, 57344]], F32),
+        ],
     ),
     OpExample(Quant(), [_x(np.float64), F32(0.3), np.int64(1), np.int64(5)]),
     OpExample(Quant(), [_x().reshape(-1, 1), np.asarray([[1.0, 0.5, 0.25]], F32), np.zeros((1, 1), F32), F32(4)]),
@@ -59,6 +89,29 @@ OTHERS = [
     OpExample(MultiThreshold("UINT4"), [_x()[:96].reshape(4, 2, 3, 4), np.sort(_x()[:30].reshape(2, 15))]),
     OpExample(MultiThreshold("UINT4", 1.0, 0.0, "NHWC"), [_x()[:96].reshape(4, 2, 3, 4), _x()[:28].reshape(4, 7)]),
     OpExample(MultiThreshold("BIPOLAR", 2.0, -1.0, "NC"), [_x()[:96].reshape(-1, 4), _x()[:4].reshape(4, 1)]),
+    OpExample(QuantAvgPool2d(2, 3, 4, 4, False), [_whole(2, 3, 8, 7)]),
+    OpExample(QuantAvgPool2d(1, 2, 4, 4, True, "NHWC"), [_whole(2, 8, 7, 3) - 8]),
+    OpExample(QuantAvgPool2d(7, 7, 8, 8, False), [_whole(1, 3, 7, 7).astype(np.float64)]),
+    OpExample(XnorPopcountMatMul(), [_whole(5, 9, below=2), _whole(9, 4, below=2)]),
+    OpExample(XnorPopcountMatMul(), [_whole(2, 5, 9, below=2), _whole(2, 9, 4, below=2)]),
+    OpExample(MaxPoolNHWC((3, 2), (1, 0, 1, 1), (2, 1)), [_x()[:288].reshape(2, 8, 6, 3)]),
+    OpExample(MaxPoolNHWC((2, 2), (0, 0, 0, 0), (2, 2), True), [_whole(1, 7, 5, 3)]),
+    OpExample(Im2Col((1, 1), (3, 3), "(1, 8, 6, 3)", (1, 1, 1, 1)), [_x()[:288].reshape(2, 8, 6, 3)]),
+    OpExample(Im2Col((2, 1), (2, 3), "(1,8,6,3)", (0, 1, 2, 0), -1, True, (2, 1)), [_whole(3, 8, 6, 3)]),
+    OpExample(DebugMarker("conv1_out"), [_x()]),
+    *(
+        OpExample(kind, [_whole(2, 5, 3), _whole(3), _whole(3), _whole(3), _whole(3) + 1])
+        for kind in (
+            ChannelsLastBatchNormalization(1e-3),
+            ChannelsLastBatchNormalizationV9(),
+            ChannelsLastBatchNormalizationV14(),
+        )
+    ),
+    OpExample(ChannelsLastConv((3,), pads=(1, 0)), [_whole(2, 9, 4), _whole(6, 3, 4)]),
+    OpExample(ChannelsLastConv((3, 2), (2, 1), (1, 2), (1, 0, 2, 1), 2), [_whole(2, 8, 7, 4), _whole(6, 3, 2, 2)]),
+    OpExample(ChannelsLastConv((2, 2, 1)), [_whole(1, 4, 5, 3, 2), _whole(3, 2, 2, 1, 2), _whole(3)]),
+    OpExample(ChannelsLastMaxPoolV1((3,), (2,), (1, 1)), [_whole(2, 9, 4)]),
+    OpExample(ChannelsLastMaxPool((3, 2), (2, 2), (1, 0, 1, 1), True, (1, 2)), [_whole(2, 8, 7, 4)]),
     OpExample(MultiThreshold("UINT1"), [_x()[:96].reshape(4, 4, 6), np.zeros((4, 1), F32)]),
 ]
 

@@ -81,8 +81,9 @@ def _drop_our_functions(model: ir.Model) -> None:
 
 
 def _rename_domains(model: ir.Model) -> None:
-    ours = {(op.domain, op.op_type) for op in default_registry()}
-    used = False
+    registry = default_registry()
+    ours = {(op.domain, op.op_type) for op in registry}
+    used: set[str] = set()
     graphs: list[ir.Graph | ir.Function] = [*_graphs(model), *model.functions.values()]
     for graph in graphs:
         for node in graph:
@@ -90,11 +91,11 @@ def _rename_domains(model: ir.Model) -> None:
             listed = node.op_type in LISTED_ONLY and node.domain != "finn"
             if target is not None and (listed or (target, node.op_type) in ours):
                 node.domain = target
-            used = used or node.domain == DOMAIN
+            used.add(node.domain)
     imports = model.opset_imports
     versions = [imports.pop(alias) for alias in DOMAIN_ALIASES if alias in imports and not _uses(graphs, alias)]
-    if used and DOMAIN not in imports:
-        imports[DOMAIN] = max(versions, default=1)
+    for domain in sorted(used & registry.domains - set(imports)):
+        imports[domain] = max(versions, default=1) if domain == DOMAIN else 1
     if "ai.onnx" in imports:
         imports.setdefault("", imports.pop("ai.onnx"))
         for graph in graphs:

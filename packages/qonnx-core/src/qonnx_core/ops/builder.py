@@ -36,6 +36,8 @@ _FOLD: Mapping[str, Callable[..., Any]] = {
     "Mul": np.multiply,
     "Not": np.logical_not,
     "Pow": np.power,
+    "Range": np.arange,
+    "Reshape": np.reshape,
     "Round": np.round,
     "Sign": np.sign,
     "Sub": np.subtract,

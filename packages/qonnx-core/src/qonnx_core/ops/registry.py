@@ -9,13 +9,45 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel, QonnxError
 from qonnx_core.ops.bipolar_quant import BipolarQuant
+from qonnx_core.ops.channels_last import (
+    ChannelsLastBatchNormalization,
+    ChannelsLastBatchNormalizationV9,
+    ChannelsLastBatchNormalizationV14,
+    ChannelsLastConv,
+    ChannelsLastMaxPool,
+    ChannelsLastMaxPoolV1,
+)
+from qonnx_core.ops.debug_marker import DebugMarker
 from qonnx_core.ops.float_quant import FloatQuant
+from qonnx_core.ops.im2col import Im2Col
+from qonnx_core.ops.max_pool_nhwc import MaxPoolNHWC
 from qonnx_core.ops.multithreshold import MultiThreshold
 from qonnx_core.ops.op import DOMAIN, QonnxOp
 from qonnx_core.ops.quant import IntQuant, Quant
+from qonnx_core.ops.quant_avg_pool2d import QuantAvgPool2d
 from qonnx_core.ops.trunc import Trunc, TruncV1
+from qonnx_core.ops.xnor_popcount_matmul import XnorPopcountMatMul
 
-BUILT_IN: tuple[type[QonnxOp], ...] = (Quant, IntQuant, BipolarQuant, TruncV1, Trunc, FloatQuant, MultiThreshold)
+BUILT_IN: tuple[type[QonnxOp], ...] = (
+    Quant,
+    IntQuant,
+    BipolarQuant,
+    TruncV1,
+    Trunc,
+    FloatQuant,
+    MultiThreshold,
+    QuantAvgPool2d,
+    XnorPopcountMatMul,
+    MaxPoolNHWC,
+    Im2Col,
+    DebugMarker,
+    ChannelsLastConv,
+    ChannelsLastMaxPoolV1,
+    ChannelsLastMaxPool,
+    ChannelsLastBatchNormalization,
+    ChannelsLastBatchNormalizationV9,
+    ChannelsLastBatchNormalizationV14,
+)
 
 # Domain names under which other and older tools write the same operators.
 DOMAIN_ALIASES = {
@@ -24,10 +56,8 @@ DOMAIN_ALIASES = {
     "finn.custom_op.general": DOMAIN,
 }
 
-# Operators that the format lists and nobody defines here: models with them load, and running them is Unsupported.
-LISTED_ONLY = frozenset(
-    ("DebugMarker", "GenericPartition", "Im2Col", "MaxPoolNHWC", "QuantAvgPool2d", "XnorPopcountMatMul")
-)
+# Operators of the format without a body of their own: the models that they name take their places.
+LISTED_ONLY = frozenset(("GenericPartition",))
 
 
 class OpRegistry:

@@ -25,9 +25,17 @@ def register_schemas() -> None:
             onnx.defs.register_schema(_schema(op))
 
 
+def schema_name(op: type[QonnxOp]) -> str:
+    """Return the name of an operator's schema: its own, with the domain where standard ONNX has the same one.
+
+    ``onnx.reference`` cannot be imported once two domains have schemas of one name.
+    """
+    return f"{op.op_type}.{op.domain}" if onnx.defs.has(op.op_type) else op.op_type
+
+
 def _exists(op: type[QonnxOp]) -> bool:
     try:
-        found = onnx.defs.get_schema(op.op_type, op.since_version, op.domain)
+        found = onnx.defs.get_schema(schema_name(op), op.since_version, op.domain)
     except onnx.defs.SchemaError:
         return False
     return bool(found.since_version == op.since_version)
@@ -43,7 +51,7 @@ def _schema(op: type[QonnxOp]) -> Any:
         for n, name in enumerate(op.inputs[1:], 1)
     ]
     made = schema(
-        op.op_type,
+        schema_name(op),
         op.domain,
         op.since_version,
         doc=op.__doc__ or "",

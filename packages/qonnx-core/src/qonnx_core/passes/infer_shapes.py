@@ -9,8 +9,8 @@ import onnx_ir as ir
 from onnx import shape_inference
 
 from qonnx_core.errors import InvalidModel
-from qonnx_core.ops.registry import op_class_of
-from qonnx_core.ops.schemas import register_schemas
+from qonnx_core.ops.registry import default_registry, op_class_of
+from qonnx_core.ops.schemas import register_schemas, schema_name
 
 _SMALL_BYTES = 1024  # tensors up to this size are shown to the inference, because shapes can follow from their values
 
@@ -70,6 +70,7 @@ def _skeleton(model: ir.Model) -> onnx.ModelProto:
                 info.type.tensor_type.shape.dim.add(dim_value=int(str(dim)))
     for node in model.graph:
         ir.serde.serialize_node_into(graph.node.add(), node)
+        _use_schema_names(graph.node[-1], model)
         if _is_opaque(node, model):
             for value in node.outputs:
                 if value.type is not None and value.name and not value.is_graph_output():
@@ -81,6 +82,19 @@ def _skeleton(model: ir.Model) -> onnx.ModelProto:
             info.Clear()
             _add_info(info, value)
     return proto
+
+
+def _use_schema_names(node: onnx.NodeProto, model: ir.Model) -> None:
+    """Give our operators, those of graphs inside the node included, the names under which ``onnx`` knows them."""
+    if node.domain not in ("", "ai.onnx"):
+        imported = model.opset_imports.get(node.domain)
+        found = default_registry().find(node.domain, node.op_type, imported)
+        if found is not None:
+            node.op_type = schema_name(found)
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            for inner in attribute.g.node:
+                _use_schema_names(inner, model)
 
 
 def _is_opaque(node: ir.Node, model: ir.Model) -> bool:

@@ -1,0 +1,68 @@
+"""MaxPoolNHWC: maximum of windows, channels last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from qonnx_core.ir.datatypes import DataType
+from qonnx_core.ops.builder import Builder, Operand
+from qonnx_core.ops.op import QonnxOp
+from qonnx_core.ops.windows import Shape, ceiled_size, channels_first, channels_last, check_window, output_size
+
+_RANK = 4
+
+
+@dataclass(frozen=True)
+class MaxPoolNHWC(QonnxOp):
+    """Return the maximum of every window of ``kernel_shape``, for data ``(N, H, W, C)``; else as MaxPool of ONNX.
+
+    ``pads`` are the rows and columns of padding ``(top, left, bottom, right)``, which never is the maximum.
+    """
+
+    kernel_shape: tuple[int, ...]
+    pads: tuple[int, ...]
+    strides: tuple[int, ...]
+    ceil_mode: bool = False
+
+    op_type: ClassVar[str] = "MaxPoolNHWC"
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    broadcasts: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_window("kernel_shape", self.kernel_shape, 2, 1)
+        check_window("strides", self.strides, 2, 1)
+        check_window("pads", self.pads, 4, 0)
+
+    def body(self, op: Builder, *inputs: Operand) -> Operand:
+        """Return the pooled data."""
+        (x,) = inputs
+        attributes = {
+            "kernel_shape": op.passed("kernel_shape", "kernel_shape", self.kernel_shape),
+            "pads": op.passed("pads", "pads", self.pads),
+            "strides": op.passed("strides", "strides", self.strides),
+            "ceil_mode": op.passed("ceil_mode", "ceil_mode", self.ceil_mode),
+        }
+        pooled: ir.Value = op.node("MaxPool", [channels_first(op, x, _RANK)], attributes)[0]
+        return channels_last(op, pooled, _RANK)
+
+    def infer_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
+        """Return ``(N, H', W', C)``."""
+        shape = shapes[0]
+        if shape is None or len(shape) != _RANK:
+            return None
+        sizes = []
+        for axis, (kernel, stride) in enumerate(zip(self.kernel_shape, self.strides, strict=True)):
+            begin, end = self.pads[axis], self.pads[axis + 2]
+            if self.ceil_mode:
+                sizes.append(ceiled_size(shape[axis + 1], kernel, stride, begin, end, 1))
+            else:
+                sizes.append(output_size(shape[axis + 1], kernel, stride, begin + end))
+        return (shape[0], *sizes, shape[3])
+
+    def keeps_datatype(self, datatype: DataType) -> bool:
+        """Return True: every output is one of the inputs."""
+        return True
