@@ -151,6 +151,13 @@ def residual(scales: tuple[float, float, float]) -> ir.Model:
     return net.model(net.dense(net.quant(net.op("Sum", z, x, y), 0.5, 6), 6, 3))
 
 
+def odd_branches() -> ir.Model:
+    net = Net()
+    x = net.quant(net.input(6), 0.2, 8)
+    y = net.quant(net.dense(x, 6, 6), 0.7, 8)
+    return net.model(net.dense(net.quant(net.op("Sub", x, y), 0.5, 4), 6, 3))
+
+
 def pictures() -> ir.Model:
     net = Net()
     x = net.quant(net.input(3, 4, 4), np.reshape([0.5, 1.0, 2.0], (1, 3, 1, 1)), 3)
@@ -205,9 +212,10 @@ TRAINED: dict[str, tuple[Callable[[], ir.Model], str]] = {
     "one bit, normed": (one_bit_normed, "FIXED<16,6>"),
     "channel scales": (channel_scales, "INT6*1/8"),
     "odd residual": (lambda: residual((0.1, 0.3, 0.7)), "UINT8*1/255"),
+    "odd branches": (odd_branches, "INT8*1/16"),
     "wide sums": (wide_sums, "INT16"),
 }
-ADDER_TREES = ("zero points", "residual", "two inputs, two outputs", "three largest", "one bit, normed")
+ADDER_TREES = ("zero points", "residual", "two inputs, two outputs", "three largest", "one bit, normed", "odd branches")
 
 
 def inputs_of(model: ir.Model, text: str) -> dict[str, str]:

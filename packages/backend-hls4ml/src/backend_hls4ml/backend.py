@@ -27,6 +27,7 @@ from backend_hls4ml.support import supports
 from qonnx_core.backend import Design, Estimate, QuantizerStyle, Runner, Verdict
 from qonnx_core.errors import InvalidInput, Unsupported
 from qonnx_core.passes.streamline import view
+from qonnx_core.passes.streamline.narrow import narrow_sums
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -74,7 +75,7 @@ class Hls4mlBackend:
             Mismatch: if the traced network differs from the integer form on the check inputs.
         """
         chosen = parse_options(options)
-        layers = form.layers()
+        layers = narrow_sums(form.layers(), {port.name for port in form.outputs})
         inputs, outputs = _tensors(form, layers)
         layer_list = build_layer_list(inputs, outputs, layers, chosen)
         network = trace_network(inputs, outputs, layers, chosen)
