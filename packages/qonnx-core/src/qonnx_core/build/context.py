@@ -248,6 +248,38 @@ class Context:
             values.update(self.part_outputs(self.forms[part.name].run(self.part_inputs(values, part)), part))
         return values
 
+    @cached_property
+    def entering(self) -> list[str]:
+        """The tensors that enter the hardware, in the order of the model's inputs that they are or are made of."""
+        from qonnx_core.build.link import sources_of_outputs
+
+        made = {tensor for part in self.parts for tensor in part.outputs}
+        read = dict.fromkeys(tensor for part in self.parts for tensor in part.inputs if tensor not in made)
+        head = self.partitioned.head
+        behind = sources_of_outputs(head) if head is not None else {}
+        ordered: dict[str, None] = {}
+        for value in self.model.graph.inputs:
+            name = value.name or ""
+            from_here = [name, *(tensor for tensor, sources in behind.items() if name in sources)]
+            ordered.update(dict.fromkeys(tensor for tensor in from_here if tensor in read))
+        return list(ordered | read)
+
+    @cached_property
+    def leaving(self) -> list[str]:
+        """The tensors that leave the hardware, in the order of the model's outputs that they are or go into."""
+        from qonnx_core.build.link import sources_of_outputs
+
+        made = {tensor for part in self.parts for tensor in part.outputs}
+        tail = self.partitioned.tail
+        before = sources_of_outputs(tail) if tail is not None else {}
+        entries = [value.name or "" for value in tail.graph.inputs] if tail is not None else []
+        ordered: dict[str, None] = {}
+        for name in self.partitioned.outputs:
+            sources = before.get(name, set())
+            from_here = [name, *(tensor for tensor in entries if tensor in sources)]
+            ordered.update(dict.fromkeys(tensor for tensor in from_here if tensor in made))
+        return list(ordered)
+
     @property
     def output_tensors(self) -> list[str]:
         """The tensors that leave the hardware, in the order of the stitched design's outputs."""

@@ -25,8 +25,11 @@ from qonnx_core.build.runner import read_record
 from qonnx_core.errors import InvalidInput
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from qonnx_core.backend import Runner
     from qonnx_core.build.context import Context
+    from qonnx_core.partition import Partition
 
 Engine = Literal["emulation", "simulation", "integer"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
@@ -42,11 +45,15 @@ def finish(context: Context, integers: Mapping[str, Integers]) -> dict[str, Arra
 
     values: dict[str, Array] = {}
     for part in context.parts:
-        form = context.forms[part.name]
-        if not all(port.tensor in integers for port in form.outputs):
-            continue
-        given = {port.name: integers[port.tensor].reshape(-1, *port.shape[1:]) for port in form.outputs}
-        values.update(form.finish(given))
+        ports = context.forms[part.name].outputs
+        names = [value.name or "" for value in context.forms[part.name].post.graph.inputs]
+        given = {
+            name: integers[port.tensor].reshape(-1, *port.shape[1:])
+            for name, port in zip(names, ports, strict=True)
+            if port.tensor in context.leaving
+        }
+        if given:
+            values.update(compile_model(_post(context, part)).run(given))
     tail = context.partitioned.tail
     if tail is not None:
         names = [value.name or "" for value in tail.graph.inputs]
@@ -54,20 +61,40 @@ def finish(context: Context, integers: Mapping[str, Integers]) -> dict[str, Arra
     return {value.name or "": values[value.name or ""] for value in context.model.graph.outputs}
 
 
+def _post(context: Context, part: Partition) -> ir.Model:
+    """Return what brings the integers of a part that leave the hardware back to the model's numbers."""
+    from qonnx_core.build.link import keep_outputs
+
+    return keep_outputs(context.forms[part.name].post, context.leaving)
+
+
 def write_host_models(context: Context, host: Path) -> None:
     """Write `pre.onnx` and `post.onnx`: what the host computes before and after the hardware."""
     from qonnx_core import save
-    from qonnx_core.build.link import link_models
+    from qonnx_core.build.link import keep_outputs, link_models
 
     cut = context.partitioned
     head = [cut.head] if cut.head is not None else []
     tail = [cut.tail] if cut.tail is not None else []
-    made_by_parts = {name for part in context.parts for name in part.outputs}
-    wanted = {*cut.outputs, *(value.name or "" for model in tail for value in model.graph.inputs)}
-    before = [context.forms[part.name].pre for part in context.parts if not made_by_parts & set(part.inputs)]
-    behind = [context.forms[part.name].post for part in context.parts if wanted & set(part.outputs)]
-    save(link_models([*head, *before], "host_pre"), host / PRE, with_functions=True)
-    save(link_models([*behind, *tail], "host_post"), host / POST, with_functions=True)
+    before = []
+    integers: dict[str, str] = {}  # by tensor that enters the hardware: what the host calls its integers
+    for form in (context.forms[part.name] for part in context.parts):
+        names = [value.name or "" for value in form.pre.graph.outputs]
+        new = {
+            port.tensor: name
+            for port, name in zip(form.inputs, names, strict=True)
+            if port.tensor in context.entering and port.tensor not in integers
+        }
+        if new:
+            before.append(keep_outputs(form.pre, set(new.values())))
+            integers |= new
+    behind = [_post(context, part) for part in context.parts if not set(context.leaving).isdisjoint(part.outputs)]
+    save(
+        link_models([*head, *before], "host_pre", [integers[name] for name in context.entering]),
+        host / PRE,
+        with_functions=True,
+    )
+    save(link_models([*behind, *tail], "host_post", cut.outputs), host / POST, with_functions=True)
 
 
 class FinishedBuild:

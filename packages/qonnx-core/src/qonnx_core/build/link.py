@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from qonnx_core.errors import InvalidInput
 
 
-def link_models(models: Sequence[ir.Model], name: str) -> ir.Model:
+def link_models(models: Sequence[ir.Model], name: str, outputs: Sequence[str] | None = None) -> ir.Model:
     """Return one model of several, connected by tensor names; the given models are not changed.
 
-    Inputs that no earlier model makes are inputs of the whole, outputs that no later model takes are its outputs. Inner
-    names get a prefix per model, so that they stay unique.
+    Inputs that no earlier model makes are inputs of the whole. Its outputs are ``outputs``, in this order, whether a
+    later model takes them or not; by default those that no later model takes. Inner names get a prefix per model, so
+    that they stay unique.
 
     Raises:
-        InvalidInput: for no models, and for models of different operator set versions.
+        InvalidInput: for no models, models of different operator set versions, and outputs that no model makes.
     """
     if not models:
         raise InvalidInput(f"{name}: found no models to connect; expected at least one.")
@@ -53,11 +55,40 @@ def link_models(models: Sequence[ir.Model], name: str) -> ir.Model:
         graph.initializers.clear()
         graph.remove(inner)
         nodes += inner
-    outputs = [value for tensor, value in made.items() if tensor not in taken]
+    if outputs is None:
+        outputs = [tensor for tensor in made if tensor not in taken]
+    if unknown := [tensor for tensor in outputs if tensor not in made]:
+        raise InvalidInput(f"{name}: no model makes {', '.join(unknown)}; expected some of {', '.join(made)}.")
+    ends = [made[tensor] for tensor in outputs]
     graph = ir.Graph(
-        list(inputs.values()), outputs, nodes=nodes, initializers=initializers, opset_imports=opsets, name=name
+        list(inputs.values()), ends, nodes=nodes, initializers=initializers, opset_imports=opsets, name=name
     )
     return ir.Model(graph, ir_version=max(model.ir_version for model in copies))
+
+
+def sources_of_outputs(model: ir.Model) -> dict[str, set[str]]:
+    """Return the names of the model's inputs that each of its outputs depends on, in the order of the outputs."""
+    inputs = {value.name or "" for value in model.graph.inputs}
+    known: dict[str, set[str]] = {name: {name} for name in inputs}
+    for node in model.graph:
+        reached = {source for value in node.inputs if value is not None for source in known.get(value.name or "", ())}
+        known.update({value.name or "": reached for value in node.outputs})
+    return {value.name or "": known.get(value.name or "", set()) for value in model.graph.outputs}
+
+
+def keep_outputs(model: ir.Model, names: Collection[str]) -> ir.Model:
+    """Return a copy of a model that has only these of its outputs, and the inputs and nodes that they need."""
+    kept = model.clone()
+    graph = kept.graph
+    wanted = [value for value in graph.outputs if value.name in names]
+    needed = {source for name, found in sources_of_outputs(model).items() if name in names for source in found}
+    graph.outputs.clear()
+    graph.outputs.extend(wanted)
+    RemoveUnusedNodesPass()(kept)
+    inputs = [value for value in graph.inputs if value.name in needed]
+    graph.inputs.clear()
+    graph.inputs.extend(inputs)
+    return kept
 
 
 def _make_unique(graph: ir.Graph, ports: set[str], prefix: str) -> None:
