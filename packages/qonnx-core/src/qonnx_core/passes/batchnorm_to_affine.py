@@ -17,8 +17,9 @@ from qonnx_core.passes.rewrite import builder_for, substitute
 class BatchNormToAffine:
     """``BatchNormalization(x)`` becomes ``Add(Mul(x, A), B)``.
 
-    ``A = scale / sqrt(var + epsilon)`` and ``B = bias - mean * A``. The two constants are computed in float32 in the order of the executor, so that the values stay the same to the
-    bit. Nodes whose parameters are computed, whose input has an unknown rank, or that train stay as they are.
+    ``A = scale / sqrt(var + epsilon)`` and ``B = bias - mean * A`` are computed in float32 in the order of the
+    executor, so that the values stay the same to the bit. Nodes whose parameters are computed, whose input has an
+    unknown rank, or that train stay as they are.
     """
 
     name: str = "batchnorm_to_affine"
