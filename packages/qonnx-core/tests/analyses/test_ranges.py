@@ -128,6 +128,15 @@ def test_a_quantizer_with_too_many_levels_passes_on_its_type() -> None:
     assert found["global_out"].accumulator is not None
 
 
+def test_only_integers_that_are_summed_have_an_accumulator() -> None:
+    body = """g (float[N, 4] x, float[N, 4] u) => (float[N, 4] y, float[N, 4] a) <float[4] c = {0.1, 0.2, 0.3, 0.4}>
+      { a = Add(x, c) y = Add(x, u) }"""
+    grids = {"global_in": Grid.parse("UINT4"), "global_in_1": Grid.parse("INT4")}
+    found = tensor_ranges(build(body), grids)
+    assert [str(found[name].accumulator) for name in ("global_out", "global_out_1")] == ["INT6", "None"]
+    assert found["global_out"].values == (-8, 22)
+
+
 def test_what_has_no_grid_says_why() -> None:
     body = "g (float[N, 4] x) => (float[N, 4] y) { e = Erf(x) y = Relu(e) }"
     found = tensor_ranges(build(body), {"global_in": Grid.parse("UINT4")})

@@ -20,7 +20,8 @@ from qonnx_core.passes.streamline.quantize import Bounds, QuantizerOptions, affi
 from qonnx_core.passes.streamline.ranges import smallest_datatype
 from qonnx_core.passes.streamline.representation import Failed, Represented
 
-_SUMS = frozenset(("Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "Sub", "Sum"))
+_PRODUCTS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+_SUMS = frozenset(("Add", "Sub", "Sum"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,9 @@ class TensorRange:
 
     ``low`` and ``high`` bound the integers behind the tensor, one entry per channel (last axis in travel order, all
     elements where a frame is flat); ``integers`` is the narrowest type that holds them. ``values`` encloses the
-    tensor's exact values. ``stuck`` lists channels that have one value for every input. ``reason`` says why there is
-    no grid, or nothing at all.
+    tensor's exact values. ``stuck`` lists channels that have one value for every input. ``accumulator`` is the
+    narrowest type that a sum (a product, a residual addition) needs: partial sums beyond it wrap around and come back.
+    ``reason`` says why there is no grid, or nothing at all.
     """
 
     name: str
@@ -42,11 +44,7 @@ class TensorRange:
     values: tuple[float, float] | None = None
     stuck: tuple[int, ...] = ()
     reason: str = ""
-
-    @property
-    def accumulator(self) -> DataType | None:
-        """The narrowest type of a sum's result: partial sums beyond it wrap around and come back. None for others."""
-        return self.integers if self.op_type in _SUMS else None
+    accumulator: DataType | None = None
 
     def to_dict(self, *, channels: bool = False) -> dict[str, Any]:
         """Return plain JSON values; the bounds of every channel only where asked for."""
@@ -101,12 +99,14 @@ def _range(name: str, op_type: str, known: Represented, given: Grid | None) -> T
     reason = "" if grid is not None else str(found)
     ends = _ends(known, given)
     integers = smallest_datatype(min(low), max(high))
+    sums = op_type in _PRODUCTS or (op_type in _SUMS and known.fresh)  # a constant that is added stays outside
+    accumulator = integers if sums else None
     if ends is None:
         same = tuple(c for c, (a, b) in enumerate(zip(low, high, strict=True)) if a == b)
-        return TensorRange(name, op_type, grid, integers, low, high, None, same, reason)
+        return TensorRange(name, op_type, grid, integers, low, high, None, same, reason, accumulator)
     values = (min(_enclosed(a)[0] for a, _ in ends), max(_enclosed(b)[1] for _, b in ends))
     stuck = tuple(c for c, (a, b) in enumerate(ends) if exact.compare(a, b) == 0)
-    return TensorRange(name, op_type, grid, integers, low, high, values, stuck, reason)
+    return TensorRange(name, op_type, grid, integers, low, high, values, stuck, reason, accumulator)
 
 
 def _ends(known: Represented, given: Grid | None) -> list[tuple[Real, Real]] | None:
