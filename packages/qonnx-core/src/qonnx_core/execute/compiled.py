@@ -11,6 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidInput
+from qonnx_core.execute.debug_names import add_debug_names
 from qonnx_core.execute.inputs import check_inputs, expected_inputs
 from qonnx_core.execute.lower import lower
 from qonnx_core.execute.session import RUNTIME_ERRORS, open_session
@@ -45,6 +46,7 @@ class CompiledModel:
         self._model = normalized_copy(model)
         InferShapes().run(self._model)
         MakeBatchSymbolic().run(self._model)
+        add_debug_names(self._model)
         self._expected = expected_inputs(self._model.graph.inputs)
         self.input_names = tuple(value.name for value in self._expected)
         self._graph_outputs = tuple(value.name or "" for value in self._model.graph.outputs)

@@ -6,6 +6,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from qonnx_core.errors import InvalidModel
+from qonnx_core.formats.nested_models import inline_nested_models
 from qonnx_core.formats.opsets import raise_opset
 from qonnx_core.ir.copies import copy_model
 from qonnx_core.ops.op import DOMAIN
@@ -36,8 +37,12 @@ def normalize(model: ir.Model) -> None:
         _make_node_names_unique(graph)
 
 
-def normalized_copy(model: ir.Model) -> ir.Model:
-    """Return a copy of the model, normalised, with the functions that it brings along inlined.
+def normalized_copy(model: ir.Model, *, nested: bool = True) -> ir.Model:
+    """Return a copy of the model, normalised, with the functions and models that it brings along inlined.
+
+    Args:
+        model: the model; it is not changed.
+        nested: whether the models that GenericPartition nodes name take their places.
 
     Raises:
         InvalidModel: the model or a node of it breaks the format.
@@ -49,6 +54,8 @@ def normalized_copy(model: ir.Model) -> ir.Model:
         InlinePass()(copy)
         copy.functions.clear()
         normalize(copy)
+    if nested:
+        inline_nested_models(copy)
     return copy
 
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidInput, InvalidModel
 from qonnx_core.formats.file_checks import check_tensors, check_text
+from qonnx_core.formats.nested_models import confine_nested_models
 from qonnx_core.formats.normalize import normalize
 from qonnx_core.ir.copies import sort_nodes
 from qonnx_core.ir.verify import verify
@@ -25,7 +26,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
 
     Raises:
         InvalidInput: there is no such file.
-        InvalidModel: it is no ONNX file, refers to data outside its folder, or breaks the format.
+        InvalidModel: it is no ONNX file, refers to data or models outside its folder, or breaks the format.
         Unsupported: it is valid, but older than what can be brought to opset 21.
     """
     file = Path(path)
@@ -40,7 +41,12 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     except (ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
         raise InvalidModel(f"{file}: {_first_line(error)}; expected a valid ONNX model. Export it again.") from error
     ir.external_data.set_base_dir(model.graph, file.parent)
-    return prepare(model, str(file))
+    prepared = prepare(model, str(file))
+    try:
+        confine_nested_models(prepared, file.parent)
+    except InvalidModel as error:
+        raise InvalidModel(f"{file}: {error}") from error
+    return prepared
 
 
 def from_proto(proto: onnx.ModelProto) -> ir.Model:

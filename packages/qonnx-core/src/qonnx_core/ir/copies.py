@@ -19,6 +19,8 @@ def copy_model(model: ir.Model) -> ir.Model:
         return model.clone()
     copy = ir.from_proto(ir.to_proto(model))
     assert isinstance(copy, ir.Model)
+    for old, new in zip(model.graph.all_nodes(), copy.graph.all_nodes(), strict=True):
+        new.meta.update(old.meta)
     for graph in copy.graphs():
         sort_nodes(graph)
     return copy

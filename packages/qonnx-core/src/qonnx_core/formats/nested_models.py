@@ -1,0 +1,185 @@
+"""GenericPartition: a node that stands for another model file, which takes its place before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import onnx_ir as ir
+
+from qonnx_core.errors import InvalidModel, Unsupported
+from qonnx_core.ir.annotations import merge_annotations
+
+PARTITION = "GenericPartition"
+_FOLDER = "qonnx_core_folder"  # entry of node.meta: the folder of the file that the node was read from
+_MAX_DEPTH = 16
+_MAX_MODELS = 4096
+
+
+def confine_nested_models(model: ir.Model, folder: Path) -> None:
+    """Note on every GenericPartition in which folder its model is.
+
+    Raises:
+        InvalidModel: a node names no model, a file outside the folder, or one that is not there.
+    """
+    for node in _partitions(model):
+        _nested_file(node, folder)
+        node.meta[_FOLDER] = str(folder)
+
+
+def inline_nested_models(model: ir.Model) -> int:
+    """Put the models that GenericPartition nodes name in their places; return how many.
+
+    Inputs and outputs are matched by position. Inner tensors and nodes get the name of the node before theirs:
+    ``<node>_<name>``.
+
+    Raises:
+        InvalidModel: a model is missing, breaks its format, does not fit its node, or contains itself.
+        Unsupported: the node was not read from a file, or two models import different versions of a domain.
+    """
+    return _inline(model, (), {}, [0])
+
+
+def _partitions(model: ir.Model) -> list[ir.Node]:
+    from qonnx_core.ops.op import DOMAIN  # the operators' package is larger than this check
+
+    graphs: list[ir.Graph | ir.Function] = [*model.graphs(), *model.functions.values()]
+    return [node for graph in graphs for node in graph if node.op_type == PARTITION and node.domain == DOMAIN]
+
+
+def _label(node: ir.Node) -> str:
+    return f"{node.name or (node.outputs[0].name if node.outputs else 'node')} ({PARTITION})"
+
+
+def _nested_file(node: ir.Node, folder: Path) -> Path:
+    """Return the resolved path of the model that the node names."""
+    attribute = node.attributes.get("model")
+    text = attribute.value if attribute is not None else None
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidModel(f"{_label(node)}: attribute model is {text!r}; expected the path of an ONNX file. Set it.")
+    flavours = (PurePosixPath(text), PureWindowsPath(text))
+    leaves = any(path.is_absolute() or path.anchor or ".." in path.parts for path in flavours) or "\0" in text
+    target = folder if leaves else (folder / text).resolve()
+    if leaves or not target.is_relative_to(folder.resolve()):
+        raise InvalidModel(
+            f"{_label(node)}: its model is said to be {text!r}; expected a file inside the folder of this model. "
+            "Move it there and write the path from that folder, or do not trust this file."
+        )
+    if not target.is_file():
+        raise InvalidModel(
+            f"{_label(node)}: its model {text!r} is not there; expected it in {folder}. Copy both files together."
+        )
+    return target
+
+
+def _inline(model: ir.Model, chain: tuple[Path, ...], loaded: dict[Path, ir.Model], count: list[int]) -> int:
+    found = _partitions(model)
+    for node in found:
+        child = _child(node, chain, loaded, count)
+        _agree_on_opsets(node, model, child)
+        _replace(model, node, child)
+    return len(found)
+
+
+def _child(node: ir.Node, chain: tuple[Path, ...], loaded: dict[Path, ir.Model], count: list[int]) -> ir.Model:
+    """Return a copy of the model that the node names, with its own nested models in place."""
+    from qonnx_core.formats.normalize import normalized_copy  # which calls this module
+    from qonnx_core.formats.reader import load
+
+    folder = node.meta.get(_FOLDER)
+    if folder is None:
+        raise Unsupported(
+            f"{_label(node)}: stands for a model in a file, and this model was not read from one; expected one that "
+            "qonnx_core.load returned. Save it beside its partitions and load it."
+        )
+    file = _nested_file(node, Path(str(folder)))
+    count[0] += 1
+    if file in chain:
+        raise InvalidModel(f"{_label(node)}: its model {file.name} contains itself; expected an end. Correct the path.")
+    if len(chain) >= _MAX_DEPTH or count[0] > _MAX_MODELS:
+        raise InvalidModel(
+            f"{_label(node)}: more than {_MAX_DEPTH} models are inside each other, or more than {_MAX_MODELS} in all; "
+            "expected fewer. Merge some of them."
+        )
+    if file not in loaded:
+        loaded[file] = load(file)
+    child = normalized_copy(loaded[file], nested=False)
+    _inline(child, (*chain, file), loaded, count)
+    return child
+
+
+def _agree_on_opsets(node: ir.Node, model: ir.Model, child: ir.Model) -> None:
+    used = {inner.domain for graph in model.graphs() for inner in graph} | {""}
+    wanted = {inner.domain for graph in child.graphs() for inner in graph} | {""}
+    for domain in sorted(wanted):
+        version = child.opset_imports.get(domain)
+        if version is None:
+            continue
+        other = model.opset_imports.get(domain) if domain in used else None
+        if other is not None and other != version:
+            raise Unsupported(
+                f"{_label(node)}: its model imports version {version} of {domain or 'ai.onnx'}, the model around it "
+                f"{other}; expected one version. Export one of the two again."
+            )
+        model.opset_imports[domain] = version
+
+
+def _replace(model: ir.Model, node: ir.Node, child: ir.Model) -> None:
+    inner, outer = child.graph, node.graph
+    assert isinstance(outer, ir.Graph)
+    for what, given, expected in (("inputs", node.inputs, inner.inputs), ("outputs", node.outputs, inner.outputs)):
+        if len(given) != len(expected) or any(value is None for value in given):
+            raise InvalidModel(
+                f"{_label(node)}: has {len(given)} {what}, its model {len(expected)}; expected the same, in the same "
+                "order. Check which model it names."
+            )
+    outputs = _own_outputs(inner)
+    inner.outputs.clear()
+    _name_apart(model, child, node.name or node.outputs[0].name or PARTITION)
+    for old, new in zip(list(inner.inputs), list(node.inputs), strict=True):
+        assert new is not None
+        merge_annotations(old, new)
+        old.replace_all_uses_with(new)
+    for value in list(inner.initializers.values()):
+        inner.initializers.pop(value.name or "")
+        model.graph.register_initializer(value)
+    nodes = list(inner)
+    inner.remove(nodes)
+    for old, new in zip(node.outputs, outputs, strict=True):
+        merge_annotations(old, new)
+        new.type, new.shape = (old.type or new.type), (old.shape if old.shape is not None else new.shape)
+    ir.convenience.replace_nodes_and_values(outer, node, [node], nodes, list(node.outputs), outputs)
+
+
+def _own_outputs(graph: ir.Graph) -> list[ir.Value]:
+    """Return the outputs, each the output of a node of its own."""
+    outputs: list[ir.Value] = []
+    for value in graph.outputs:
+        if value.producer() is None or value in outputs:
+            copy = ir.node("Identity", [value], name=f"output_{len(outputs)}")
+            copy.outputs[0].name = f"output_{len(outputs)}"
+            graph.append(copy)
+            outputs.append(copy.outputs[0])
+        else:
+            outputs.append(value)
+    return outputs
+
+
+def _name_apart(model: ir.Model, child: ir.Model, prefix: str) -> None:
+    """Put the prefix before every name of the child, and a number where the model has such a name already."""
+    taken = {name for graph in model.graphs() for name in _names(graph)}
+    for graph in child.graphs():
+        for node in graph:
+            node.name = f"{prefix}_{node.name or node.op_type}"
+        for value in _names(graph).values():
+            name, number = f"{prefix}_{value.name}", 0
+            while name in taken:
+                number += 1
+                name = f"{prefix}_{number}_{value.name}"
+            taken.add(name)
+            value.name = name
+
+
+def _names(graph: ir.Graph) -> Mapping[str, ir.Value]:
+    values = [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]
+    return {value.name: value for value in values if value.name}
