@@ -128,6 +128,53 @@ def test_a_vector_of_bit_widths_broadcasts() -> None:
     assert_same(found, expected)
 
 
+@SETTINGS
+@given(
+    st.data(), MODES, st.booleans(), st.booleans(), st.integers(-2, 2), st.sampled_from([(3, 1, 1), (3, 1, 4), (4,)])
+)
+def test_every_element_is_quantized_with_its_own_bit_width(draw, mode, signed, narrow, zeropt, shape) -> None:
+    """Defect 14 of the reference, with a width per channel or per element."""
+    x = draw.draw(arrays(np.float32, (2, 3, 2, 4), elements=FLOATS32))
+    bits = draw.draw(arrays(np.float32, shape, elements=st.sampled_from([1.0, 1.5, 2, 2.5, 3, 4, 8])))
+    found = run(Quant(signed, narrow, mode), x, np.float32(0.5), np.float32(zeropt), bits)
+    spread = np.broadcast_to(bits, x.shape)
+    expected = np.empty_like(x)
+    for width in np.unique(bits):
+        own = spread == width
+        expected[own] = oracle.quant(x[own], 0.5, zeropt, float(width), signed, narrow, mode.value)
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize("mode", list(Rounding))
+@pytest.mark.parametrize("bits", [0.5, 1.5, 2.5, 3.7])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_fractional_bit_width_clips_then_rounds(mode, bits, signed) -> None:
+    x = ties_and_extremes()
+    found = run(Quant(signed, rounding_mode=mode), x, np.float32(1), np.float32(0), np.float32(bits))
+    assert_same(found, oracle.quant(x, np.float32(1), 0, float(np.float32(bits)), signed, mode=mode.value))
+    if bits == 2.5 and signed and mode is Rounding.ROUND:
+        assert set(found[~np.isnan(found)]) == {-3, -2, -1, 0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("signed", "scale", "bits", "datatype"),
+    [
+        (True, 1, [4], "INT4"),
+        (True, 1, [1], "BIPOLAR"),
+        (True, 1, [1, 1], "BIPOLAR"),
+        (True, 1, [1, 3, 2], "INT3"),
+        (False, 1, [1, 3], "UINT3"),
+        (True, 0.5, [2, 6], "SCALEDINT<6>"),
+        (True, 1, [2, 2.5], "None"),
+        (True, 1, [2.5], "None"),
+        (True, 1, [], "None"),
+    ],
+)
+def test_the_data_type_holds_the_widest_integers(signed, scale, bits, datatype) -> None:
+    found = Quant(signed).datatype(None, np.float32(scale), np.float32(0), np.asarray(bits, np.float32))
+    assert str(found) == datatype
+
+
 def test_float16_data_stay_float16() -> None:
     """Defect 15 of the reference: the result became float32, and the next node failed."""
     x = np.asarray([-3.5, -0.5, 0.5, 1.5, 100, np.nan], dtype=np.float16)

@@ -49,18 +49,22 @@ class Quant(QonnxOp):
         return op("Mul", op("Sub", y, zeropt), scale)
 
     def datatype(self, *inputs: Array | None) -> DataType | None:
-        """Return an integer type at scale 1, ``SCALEDINT<n>`` at other scales, None where the constants do not say."""
+        """Return an integer type at scale 1, ``SCALEDINT<n>`` at other scales, None where the constants do not say.
+
+        With several bit widths it is the type of the widest, which holds the others.
+        """
         _, scale, zeropt, bitwidth = inputs
-        if scale is None or zeropt is None or bitwidth is None or bitwidth.size != 1 or np.any(zeropt != 0):
+        if scale is None or zeropt is None or bitwidth is None or bitwidth.size == 0 or np.any(zeropt != 0):
             return None
-        bits = float(bitwidth.item())
-        if bits != int(bits) or bits < 1:
+        widths = bitwidth.astype(np.float64)
+        if np.any(widths != np.round(widths)) or np.any(widths < 1):
             return None
+        bits = int(widths.max())
         if not np.all(scale == 1):
-            return DataType.scaled_int(int(bits))
+            return DataType.scaled_int(bits)
         if not self.signed:
-            return DataType.unsigned(int(bits))
-        return DataType.BIPOLAR if bits == 1 else DataType.integer(int(bits))
+            return DataType.unsigned(bits)
+        return DataType.BIPOLAR if bits == 1 else DataType.integer(bits)
 
 
 @dataclass(frozen=True)
