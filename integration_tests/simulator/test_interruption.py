@@ -45,7 +45,13 @@ def start(model: Path, output: Path, tag: str) -> subprocess.Popen[bytes]:
         env={**os.environ, TAG: tag},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        preexec_fn=listen_to_interrupts,
     )
+
+
+def listen_to_interrupts() -> None:
+    """Undo what a shell does to its background jobs, this test run perhaps among them: it has them ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def build_to_the_end(model: Path, output: Path) -> None:
