@@ -38,7 +38,7 @@ module channel_affine #(
   logic [PE*PairBits-1:0] pair_q;
   logic [PE*InBits-1:0]   x_q;
 
-  initial $readmemh(File, memory);
+  initial $readmemh(File, memory, 0, Fold - 1);
 
   assign en         = ~out_valid_o | out_ready_i;
   assign in_ready_o = en;

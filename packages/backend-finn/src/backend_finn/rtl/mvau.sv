@@ -63,7 +63,7 @@ module mvau #(
   logic [AddressBits-1:0]     address_q;
   logic [PE*WBits*SIMD-1:0]   weights [Depth];
 
-  initial $readmemh(WeightFile, weights);
+  initial $readmemh(WeightFile, weights, 0, Depth - 1);
 
   for (genvar i = 0; i < ABits; i++) begin : gen_plane
     for (genvar k = 0; k < SIMD; k++) begin : gen_element
@@ -129,7 +129,7 @@ module mvau #(
     logic [PE*AccBits-1:0] starts [NeuronFold];
     logic [RowBits-1:0]    row_q;
 
-    initial $readmemh(StartFile, starts);
+    initial $readmemh(StartFile, starts, 0, NeuronFold - 1);
 
     always_ff @(posedge clk_i) begin
       if (!rst_ni) row_q <= '0;

@@ -80,7 +80,7 @@ module thresholding #(
       logic        [ThresholdBits-1:0] memory [Fold << s];
       logic                            reached;
 
-      initial $readmemh(File, memory);
+      initial $readmemh(File, memory, 0, (Fold << s) - 1);
 
       if (s == 0) begin : gen_first
         assign x_d = InSigned ? ThresholdBits'($signed(in_data_i[p*InBits +: InBits]))

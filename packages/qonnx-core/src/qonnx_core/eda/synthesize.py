@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,8 @@ _XC7_LUTRAM = {
 }
 _NARROW_ADDER_BITS = 7
 """Adders up to this width are mapped to LUTs instead of carry chains (`eda.md` measured 7 as the best bound)."""
+
+_WORD_COUNT = re.compile(r"number of words in '([^']+)' doesn't match the range")
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,19 @@ def count_resources(family: str, cells: Mapping[str, int], seconds: float = 0.0)
     return Resources(lut, total("FD[A-Z]*"), bram18, total("DSP48E1"), dict(cells), seconds)
 
 
+def _refuse_short_memories(log: Path, command: Sequence[str]) -> None:
+    """Raise `ToolFailed` where a memory file has more or fewer words than its memory; Yosys only warns of it."""
+    found = _WORD_COUNT.search(log.read_text(encoding="utf-8", errors="replace"))
+    if found:
+        raise ToolFailed(
+            f"Yosys: {found[1]} has another number of words than its memory; expected a word for each address. "
+            f"Emit the component again; log in {log}.",
+            command=tuple(command),
+            exit_code=0,
+            log=log,
+        )
+
+
 def synthesize(component: Component, family: str, workdir: Path, timeout: float = 3600.0) -> Resources:
     """Return what the component takes on a family, ``xc7`` or ``ecp5``; script, log and statistics stay in ``workdir``.
 
@@ -111,6 +126,7 @@ def synthesize(component: Component, family: str, workdir: Path, timeout: float 
         for path in (*component.source_paths, *component.data_paths, script):
             shutil.copyfile(path, work / path.name)
         run_tool([*yosys.command, script.name], cwd=work, log=log, timeout=timeout, name="Yosys")
+        _refuse_short_memories(log, yosys.command)
         statistics = work / "stat.json"
         if not statistics.is_file():
             raise ToolFailed(f"Yosys: wrote no statistics; log in {log}.", command=yosys.command, exit_code=0, log=log)
