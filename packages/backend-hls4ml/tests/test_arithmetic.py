@@ -8,6 +8,7 @@ import pytest
 from backend_hls4ml.arithmetic import (
     ROUNDING_MODES,
     arg_extreme,
+    arg_ranked,
     at_least,
     count_at_least,
     plus,
@@ -168,6 +169,26 @@ def test_ties_go_to_the_lowest_index(largest, count):
     expected = arguments.argmax(1) if largest else arguments.argmin(1)
     found = np.zeros(400, np.int64) if count == 1 else evaluate(inputs, [index], arguments)[:, 0]
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize(("count", "k"), [(2, 1), (2, 2), (3, 2), (5, 5), (7, 3), (10, 4)])
+def test_the_best_come_in_order_with_ties_to_the_lowest_index(largest, count, k):
+    inputs = values(-2, 2, count)
+    arguments = np.random.default_rng(count).integers(-2, 3, size=(400, count))
+    expected = np.argsort(-arguments if largest else arguments, axis=1, kind="stable")[:, :k]
+    assert np.array_equal(evaluate(inputs, arg_ranked(inputs, k, largest), arguments), expected)
+
+
+def test_places_that_the_ranges_decide_are_plain_numbers():
+    low, middle, high = values(-4, -1)[0], values(0, 3)[0], values(8, 15)[0]
+    assert arg_ranked([low, middle, high], 3, largest=True) == [2, 1, 0]
+    other = values(-4, -1)[0]
+    arguments = np.array([[a, b] for a in range(-4, 0) for b in range(-4, 0)])
+    ranked = arg_ranked([low, high, other], 3, largest=True)
+    assert ranked[0] == 1
+    expected = np.where((arguments[:, 1] > arguments[:, 0])[:, None], [2, 0], [0, 2])
+    assert np.array_equal(evaluate([low, other], ranked[1:], arguments), expected)
 
 
 def test_ranges_that_do_not_meet_decide_a_comparison_without_hardware():

@@ -169,11 +169,12 @@ def test_a_wide_accumulator_is_refused(networks):
         trace_form(form)
 
 
-def test_more_than_one_label_is_refused(networks):
-    x, y = networks.tensor("x", 5, 0, 3), networks.tensor("y", 2, 0, 4)
-    form = networks.Form([x], [y], [view.LabelSelect("top", x, y, 2)])
-    with pytest.raises(Unsupported, match="top: selects the 2 best; distributed arithmetic selects one"):
-        trace_form(form)
+@pytest.mark.parametrize("k", [2, 5])
+def test_the_labels_of_the_best_are_exact(networks, k):
+    x, y = networks.tensor("x", 5, 0, 3), networks.tensor("y", k, 0, 4)
+    assert_exact(networks, networks.Form([x], [y], [view.LabelSelect("top", x, y, k)]))
+    least = view.LabelSelect("least", x, y, k, largest=False)
+    assert_exact(networks, networks.Form([x], [y], [least]))
 
 
 def test_a_network_whose_outputs_are_all_constant_is_exact(networks):

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 QUANTIZERS = frozenset({"Quant", "IntQuant", "BipolarQuant", "Trunc", "MultiThreshold"})
 LINEAR = frozenset({"MatMul", "Gemm", "BatchNormalization", "Mul", "Div", "Add", "Sub", "Neg", "Sum"})
-PIECEWISE = frozenset({"Relu", "Clip", "HardTanh", "LeakyRelu", "Sign", "PRelu"})
-SHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Transpose"})
+PIECEWISE = frozenset({"Relu", "Clip", "Min", "Max", "HardTanh", "LeakyRelu", "PRelu", "Sign", "HardSigmoid"})
+CURVES = frozenset({"Sigmoid", "Tanh", "Softplus", "Softsign", "Elu", "Selu"})  # thresholds of the quantizer behind
+SHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Dropout", "Cast"})
 SELECTIONS = frozenset({"ArgMax", "TopK"})
 REASONS = {
     "Conv": "sliding windows have no kernel in this version",
@@ -38,7 +39,7 @@ def supports(node: ir.Node, target: Target) -> Verdict:
     if target.family not in ("xc7", "ecp5"):
         return Verdict(False, f"target family {target.family!r}; expected xc7 or ecp5")
     kind = node.op_type
-    if kind not in QUANTIZERS | LINEAR | PIECEWISE | SHAPES | SELECTIONS:
+    if kind not in QUANTIZERS | LINEAR | PIECEWISE | CURVES | SHAPES | SELECTIONS:
         reason = REASONS.get(kind, "no kernel")
         return Verdict(False, f"{node.name} ({kind}): {reason}. Give it to another backend or to the host.")
     if kind in ("MatMul", "Gemm") and not any(is_constant(value) for value in node.inputs[:2]):

@@ -285,6 +285,43 @@ def arg_extreme(values: Sequence[Value], largest: bool) -> Value:
     return level[0][1]
 
 
+def arg_ranked(values: Sequence[Value], k: int, largest: bool) -> list[Value | int]:
+    """Return the indices of the k largest (or smallest) values in order, ties to the lowest index.
+
+    Every pair is compared once; the place of a value is the number of those that come before it, and a table for each
+    place tells its index.
+    """
+    before: list[list[Value]] = [[] for _ in values]  # one bit for each value that may come first
+    always = [0] * len(values)  # how many surely do, or take part in a bit with the opposite meaning
+    for i in range(len(values)):
+        for j in range(i + 1, len(values)):
+            later_first = is_less(values[i], values[j]) if largest else is_less(values[j], values[i])
+            if later_first is True:
+                always[i] += 1
+            elif later_first is False:
+                always[j] += 1
+            else:
+                before[i].append(later_first)
+                before[j].append(later_first * -1.0)
+                always[j] += 1
+    places = [tree_sum(bits) + float(n) if bits else n for bits, n in zip(before, always, strict=True)]
+    return [_index_at(places, rank) for rank in range(k)]
+
+
+def _index_at(places: Sequence[Value | int], rank: int) -> Value | int:
+    """Return the index of the value whose place is ``rank``; exactly one has it."""
+    terms: list[Value] = []
+    for index, place in enumerate(places):
+        if isinstance(place, int):
+            if place == rank:
+                return index
+        elif index and place.low <= rank <= place.high:
+            terms.append(select(place, [index * (p == rank) for p in range(int(place.low), int(place.high) + 1)]))
+    if not terms:
+        return 0
+    return tree_sum(terms).quantize(0, (len(places) - 1).bit_length(), 0)
+
+
 def _better(left: tuple[Value, Any], right: tuple[Value, Any], largest: bool) -> tuple[Value, Any]:
     take_right = is_less(left[0], right[0]) if largest else is_less(right[0], left[0])
     if take_right is True:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from backend_hls4ml.arithmetic import (
     Value,
     arg_extreme,
+    arg_ranked,
     count_at_least,
     fresh,
     is_constant,
@@ -329,11 +330,6 @@ def requantize_integer(x: int, shift: int, rounding: str, lo: int, hi: int) -> i
 
 
 def _label_select(source: Bundle, layer: view.LabelSelect) -> Bundle:
-    if layer.k != 1:
-        raise Unsupported(
-            f"{layer.name}: selects the {layer.k} best; distributed arithmetic selects one. "
-            "Give the node to the finn backend, or to the host."
-        )
     from alkaid.trace.fixed_variable import FVariable
 
     channels = layer.input.channels
@@ -349,9 +345,12 @@ def _label_select(source: Bundle, layer: view.LabelSelect) -> Bundle:
             candidates.append(element)
         if hardware is None:
             numbers = [source.offset[i] for i in range(start, start + channels)]
-            values.append(float(np.argmax(numbers) if layer.largest else np.argmin(numbers)))
-        else:
+            order = np.argsort(-np.asarray(numbers) if layer.largest else numbers, kind="stable")
+            values += [float(index) for index in order[: layer.k]]
+        elif layer.k == 1:
             values.append(arg_extreme(candidates, layer.largest))
+        else:
+            values += [float(v) if isinstance(v, int) else v for v in arg_ranked(candidates, layer.k, layer.largest)]
     return _bundle(values, np.zeros(len(values), dtype=np.int64))
 
 

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 _QUANTIZERS = frozenset({"Quant", "IntQuant", "BipolarQuant", "Trunc", "MultiThreshold"})
 _LINEAR = frozenset({"MatMul", "Gemm", "BatchNormalization", "Mul", "Div", "Add", "Sub", "Neg", "Sum"})
-_PIECEWISE = frozenset({"Relu", "Clip", "HardTanh", "LeakyRelu"})
-_SHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
+_PIECEWISE = frozenset({"Relu", "Clip", "Min", "Max", "HardTanh", "LeakyRelu", "PRelu", "Sign", "HardSigmoid"})
+_CURVES = frozenset({"Sigmoid", "Tanh", "Softplus", "Softsign", "Elu", "Selu"})  # thresholds of the quantizer behind
+_SHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Dropout", "Cast"})
 _SELECTS = frozenset({"ArgMax", "TopK"})
-_TAKEN = _QUANTIZERS | _LINEAR | _PIECEWISE | _SHAPES | _SELECTS
+_TAKEN = _QUANTIZERS | _LINEAR | _PIECEWISE | _CURVES | _SHAPES | _SELECTS
 
 _WHY_NOT = {
     "Conv": "convolutions are not unrolled into an adder network in this version",
@@ -42,8 +43,6 @@ def supports(node: ir.Node, target: Target) -> Verdict:
         return Verdict(False, f"{node.name} ({kind}): {reason}. Give it to another backend or to the host.")
     if kind in ("MatMul", "Gemm") and _is_dynamic(node):
         return Verdict(False, f"{node.name} ({kind}): both operands depend on the input; one has to be constant.")
-    if kind == "TopK" and _constant_k(node) not in (None, 1):
-        return Verdict(False, f"{node.name} (TopK): k is {_constant_k(node)}; distributed arithmetic selects one.")
     return Verdict(True)
 
 
@@ -62,10 +61,4 @@ def _is_constant(value: ir.Value | None, depth: int = 8) -> bool:
         return False
     if producer.op_type == "Constant":
         return True
-    return producer.op_type in (_QUANTIZERS | _SHAPES | {"Transpose"}) and _is_constant(producer.inputs[0], depth - 1)
-
-
-def _constant_k(node: ir.Node) -> int | None:
-    if len(node.inputs) < 2 or node.inputs[1] is None or node.inputs[1].const_value is None:
-        return None
-    return int(node.inputs[1].const_value.numpy().reshape(-1)[0])
+    return producer.op_type in (_QUANTIZERS | _SHAPES) and _is_constant(producer.inputs[0], depth - 1)
