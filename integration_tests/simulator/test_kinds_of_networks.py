@@ -235,6 +235,9 @@ def test_a_kind_of_network_is_exact_down_to_the_wires(
     types = inputs_of(model, grid)
     report = build(path, backend, input_types=types, samples=SAMPLES, steps=("simulate",))
     assert_exact(report, boundary=0 if kind in EXACT else SAMPLES)
+    manifest = json.loads((tmp_path / "out" / "stitched" / "manifest.json").read_text())
+    if kind == "three largest":
+        assert [(s["datatype"], s["shape"]) for s in manifest["streams"][1:]] == [("UINT3", [1, 3])]
     if kind not in EXACT:
         return
     finished = load(tmp_path / "out")

@@ -345,6 +345,21 @@ def test_hardwares_work_is_not_left_to_the_host_in_silence():
     assert_same_bits(model, parts, two(5))
 
 
+@pytest.mark.parametrize(("outputs", "tail"), [("i", ()), ("v, i", ("TopK_0",))])
+def test_indices_of_topk_are_hardware_and_its_values_are_not(outputs, tail):
+    kinds = {"v": "float[N, 2] v", "i": "int64[N, 2] i"}
+    text = f"""<ir_version: 8, opset_import: ["" : 17, "qonnx.custom_op.general" : 1]>
+    g (float[N, 2] global_in) => ({", ".join(kinds[name] for name in outputs.split(", "))})
+      <float s = {{0.5}}, float z = {{0}}, float b = {{2}}, int64[1] k = {{2}}> {{
+      [Quant_0] q = qonnx.custom_op.general.Quant <signed=1, narrow=0, rounding_mode="ROUND"> (global_in, s, z, b)
+      [TopK_0] v, i = TopK <axis = 1> (q, k)
+    }}"""
+    model = inferred(text)
+    parts = cut(model, "default: finn")
+    assert parts.post_nodes == tail
+    assert_same_bits(model, parts, two(5))
+
+
 def test_host_nodes_in_the_middle_are_refused():
     with pytest.raises(Unsupported, match=r"Relu_0 \(Relu\): it is ruled to the host but lies between"):
         cut(residual(), "default: finn\nrules: [{match: {name: Relu_0}, backend: host}]")

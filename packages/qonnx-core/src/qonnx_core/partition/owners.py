@@ -92,7 +92,8 @@ def float_tail(flow: Dataflow, tensors: TensorGrids) -> set[str]:
 
 def _is_final(flow: Dataflow, node: str, tensors: TensorGrids) -> bool:
     op_type = flow.by_name[node].op_type
-    outputs = [tensors.of(tensor) for tensor in flow.writes(node)]
+    used = {value.name for value in flow.by_name[node].outputs if value.uses() or value.is_graph_output()}
+    outputs = [tensors.of(tensor) for tensor in flow.writes(node) if tensor in used]
     if any(isinstance(grid, str) for grid in outputs):
         return True
     if op_type not in _AFFINE or len(flow.reads(node)) != 1:

@@ -68,6 +68,12 @@ def test_what_is_not_exact_is_refused(net: Any, build: Callable[[Any], Any], pat
     refused(graph.model(), pattern)
 
 
+def test_a_convolution_is_refused_as_what_it_is(net: Any) -> None:
+    graph = net(("N", 2, 4))
+    graph.quant(graph.node("Conv", graph.quant(graph.source, 0.5, 4), np.ones((3, 2, 2))), 1.0, 4)
+    refused(graph.model(), r"Conv_0 \(Conv\): sliding windows have no integer form.*multilayer perceptrons.*the host")
+
+
 def test_scales_without_a_common_grid_are_not_added(net: Any) -> None:
     graph = net(("N", 2))
     a, b = graph.quant(product(graph), 0.1, 4), graph.quant(product(graph), 300.3, 4)

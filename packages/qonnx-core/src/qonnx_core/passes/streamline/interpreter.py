@@ -28,6 +28,7 @@ from qonnx_core.passes.streamline.view import IntTensor
 
 QUANTIZERS = frozenset({"Quant", "IntQuant", "BipolarQuant", "Trunc", "MultiThreshold", "Sign"})
 _SHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
+_WINDOWS = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "QuantAvgPool2d", "Im2Col", "MaxPoolNHWC"})
 _ONE = Affine((Fraction(1),), (Fraction(0),))
 
 
@@ -136,6 +137,9 @@ def _one_tensor(
     options: QuantizerOptions,
 ) -> list[Knowledge]:
     graph = state.graph
+    if node.op_type in _WINDOWS:
+        raise Unsupported("sliding windows have no integer form in this version, which builds multilayer perceptrons; "
+                          "give it and all before or behind it to the host")  # fmt: skip
     if node.op_type in _SHAPES:
         return [_reshaped(node, x, consts)]
     if node.op_type in ("MatMul", "Gemm"):
