@@ -280,6 +280,21 @@ class Context:
             ordered.update(dict.fromkeys(tensor for tensor in from_here if tensor in made))
         return list(ordered)
 
+    @cached_property
+    def leaving_streams(self) -> list[str]:
+        """The tensors of the streams that leave the hardware: where a float end follows, the integers in front of it."""
+        from qonnx_core.build.link import sources_of_outputs
+
+        streams: dict[str, None] = {}
+        for tensor in self.leaving:
+            for part in self.parts:
+                form = self.forms[part.name]
+                sources = sources_of_outputs(form.post).get(tensor, set())
+                names = [value.name or "" for value in form.post.graph.inputs]
+                pairs = zip(names, form.outputs, strict=True)
+                streams.update(dict.fromkeys(port.tensor for name, port in pairs if name in sources))
+        return list(streams)
+
     @property
     def output_tensors(self) -> list[str]:
         """The tensors that leave the hardware, in the order of the stitched design's outputs."""

@@ -101,7 +101,7 @@ def run_stitch(context: Context, _: Path) -> dict[str, Any]:
     components = [context.components[part.name] for part in context.parts]
 
     def make(out: Path) -> None:
-        stitch(components, out, inputs=context.entering, outputs=context.leaving)
+        stitch(components, out, inputs=context.entering, outputs=context.leaving_streams)
 
     make_directory(context.output / STITCHED, make)
     context.__dict__.pop("stitched", None)

@@ -50,7 +50,7 @@ def finish(context: Context, integers: Mapping[str, Integers]) -> dict[str, Arra
         given = {
             name: integers[port.tensor].reshape(-1, *port.shape[1:])
             for name, port in zip(names, ports, strict=True)
-            if port.tensor in context.leaving
+            if port.tensor in context.leaving_streams
         }
         if given:
             values.update(compile_model(_post(context, part)).run(given))
