@@ -282,7 +282,7 @@ class Context:
 
     @cached_property
     def leaving_streams(self) -> list[str]:
-        """The tensors of the streams that leave the hardware: where a float end follows, the integers in front of it."""
+        """The tensors of the streams that leave the hardware: before a float end, the integers in front."""
         from qonnx_core.build.link import sources_of_outputs
 
         streams: dict[str, None] = {}
