@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from qonnx_core.cli.common import JsonOption, ModelArgument, console, print_json, read_and_clean
+from qonnx_core.cli.common import (
+    JsonOption,
+    ModelArgument,
+    output_path,
+    print_json,
+    read_and_clean,
+    remarks_console,
+    spoken,
+    write_model,
+)
 
 NAME = "clean"
 HELP = """Clean a model up: infer shapes, fold constants (weight quantizers stay), remove identities, name everything.
@@ -18,7 +27,8 @@ The result computes the same numbers. Example: qonnx clean model.onnx -o clean.o
 def command(
     model: ModelArgument,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write; default MODEL_clean.onnx.")
+        Path | None,
+        typer.Option("--output", "-o", help="Where to write; default MODEL_clean.onnx; - is standard output."),
     ] = None,
     with_functions: Annotated[
         bool,
@@ -29,13 +39,12 @@ def command(
     json_output: JsonOption = False,
 ) -> None:
     """Clean a model up and write it."""
-    from qonnx_core import save
-
+    target = output_path(output, model, "clean")
+    out = remarks_console(target, json_output)
     original, cleaned = read_and_clean(model)
-    target = output or model.with_name(f"{model.stem}_clean.onnx")
-    save(cleaned, target, with_functions=with_functions)
+    write_model(cleaned, target, with_functions=with_functions)
     before, after = len(original.graph), len(cleaned.graph)
     if json_output:
         print_json({"output": str(target), "nodes_before": before, "nodes_after": after})
     else:
-        console().print(f"{target}: {before} nodes before, {after} after")
+        out.print(f"{spoken(target)}: {before} nodes before, {after} after")

@@ -1,8 +1,9 @@
-"""What several subcommands share: reading a model and its input types, printing tables and JSON."""
+"""What several subcommands share: models from files and pipes, input types, printing tables and JSON."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +13,39 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qonnx_core.errors import InvalidInput
+from qonnx_core.errors import InvalidInput, InvalidModel
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-ModelArgument = Annotated[Path, typer.Argument(help="A QONNX model (.onnx), or a file an installed frontend reads.")]
+STDIO = Path("-")
+
+
+def model_files(incomplete: str) -> list[str]:
+    """Return what a shell offers for a model that is partly typed: folders and model files."""
+    typed = Path(incomplete)
+    folder = typed if incomplete.endswith("/") or not incomplete else typed.parent
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return []
+    start = incomplete if folder is typed else incomplete[: len(incomplete) - len(typed.name)]
+    found = [
+        f"{start}{entry.name}/" if entry.is_dir() else f"{start}{entry.name}"
+        for entry in entries
+        if entry.is_dir() or entry.suffix.lower() in _MODEL_SUFFIXES
+    ]
+    return [name for name in found if name.startswith(incomplete)]
+
+
+_MODEL_SUFFIXES = (".onnx", ".h5", ".keras")
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="A QONNX model (.onnx), - for one on standard input, or a file an installed frontend reads.",
+        autocompletion=model_files,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
 InputTypeOption = Annotated[
     list[str] | None,
@@ -54,12 +82,90 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     return result
 
 
+def is_stdio(path: Path | None) -> bool:
+    """Return whether the path is ``-``, standard input or output."""
+    return path == STDIO
+
+
+def read_stdin(what: str) -> bytes:
+    """Return everything on standard input, which has to be a pipe or a file.
+
+    Raises:
+        InvalidInput: standard input is a terminal, or empty.
+    """
+    if sys.stdin.isatty():
+        raise InvalidInput(f"standard input: is a terminal; expected {what}. Pipe it in, or give a file instead of -.")
+    content = sys.stdin.buffer.read()
+    if not content:
+        raise InvalidInput(f"standard input: is empty; expected {what}. Check the command in front of the pipe.")
+    return content
+
+
+def read_model(path: Path) -> ir.Model:
+    """Return the model of a file, of standard input (``-``), or what an installed frontend reads from the file."""
+    from qonnx_core.build.prepare import read_source
+    from qonnx_core.formats.reader import load_bytes
+
+    if not is_stdio(path):
+        return read_source(path)
+    model = load_bytes(read_stdin("an ONNX model"), "standard input")
+    if not model.graph.outputs:
+        raise InvalidModel("standard input: the graph has no outputs; expected at least one. Export the model again.")
+    return model
+
+
+def write_model(model: ir.Model, path: Path, *, with_functions: bool = False) -> None:
+    """Write a model to a file, whole or not at all, or to standard output (``-``).
+
+    Raises:
+        InvalidInput: the file cannot be written, or standard output is a terminal.
+    """
+    from qonnx_core import save
+    from qonnx_core.formats.functions import add_functions
+    from qonnx_core.formats.writer import serialize
+
+    if is_stdio(path):
+        write_stdout(serialize(add_functions(model) if with_functions else model), "a model")
+    else:
+        save(model, path, with_functions=with_functions)
+
+
+def write_stdout(content: bytes, what: str) -> None:
+    """Write bytes to standard output, which has to be a pipe or a file."""
+    if sys.stdout.isatty():
+        raise InvalidInput(f"standard output: is a terminal; {what} is no text. Redirect it, or give a file name.")
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def output_path(output: Path | None, model: Path, suffix: str) -> Path:
+    """Return where a changed model goes: as asked for, else beside the model, or to standard output as it came."""
+    if output is not None:
+        return output
+    return STDIO if is_stdio(model) else model.with_name(f"{model.stem}_{suffix}.onnx")
+
+
+def spoken(path: Path) -> str:
+    """Return how remarks name a place to read or write."""
+    return "standard output" if is_stdio(path) else str(path)
+
+
+def remarks_console(output: Path | None, json_output: bool = False) -> Console:
+    """Return where remarks for people go: standard error where standard output carries the result itself.
+
+    Raises:
+        InvalidInput: both the result and ``--json`` ask for standard output.
+    """
+    if is_stdio(output) and json_output:
+        raise InvalidInput("-o -: writes to standard output, as --json does; expected one of them. Give -o a file.")
+    return progress_console() if is_stdio(output) else console()
+
+
 def read_and_clean(path: Path) -> tuple[ir.Model, ir.Model]:
     """Return a model as it is in the file, and cleaned."""
     from qonnx_core import cleanup_model
-    from qonnx_core.build.prepare import read_source
 
-    original = read_source(path)
+    original = read_model(path)
     return original, cleanup_model(original)
 
 

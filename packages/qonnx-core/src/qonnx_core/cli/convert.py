@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from qonnx_core.cli.common import JsonOption, ModelArgument, console, print_json, progress_console
+from qonnx_core.cli.common import (
+    JsonOption,
+    ModelArgument,
+    print_json,
+    progress_console,
+    read_model,
+    remarks_console,
+    spoken,
+    write_model,
+)
 
 NAME = "convert"
 HELP = """Write a model in another form that computes the same values.
@@ -38,7 +47,7 @@ class ZeroPointOption(StrEnum):
 def command(
     model: ModelArgument,
     to: Annotated[Form, typer.Option("--to", help="The form to write.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write; - is standard output.")],
     partial: Annotated[
         bool, typer.Option("--partial", help="With qcdq: keep quantizers that have no such form, and say why.")
     ] = False,
@@ -49,15 +58,14 @@ def command(
     json_output: JsonOption = False,
 ) -> None:
     """Convert a model and write it."""
-    from qonnx_core import save
-    from qonnx_core.build.prepare import read_source
     from qonnx_core.formats.from_qcdq import from_qcdq
     from qonnx_core.formats.plain import lower_to_plain_onnx
     from qonnx_core.formats.qcdq import Conversion
     from qonnx_core.formats.to_qcdq import to_qcdq
     from qonnx_core.ops.registry import op_class_of
 
-    source = read_source(model)
+    out = remarks_console(output, json_output)
+    source = read_model(model)
     ours = sum(op_class_of(node, source.opset_imports) is not None for graph in source.graphs() for node in graph)
     match to:
         case Form.QCDQ:
@@ -68,10 +76,10 @@ def command(
             result = Conversion(lower_to_plain_onnx(source), ours)
         case Form.FUNCTIONS:
             result = Conversion(source, ours)
-    save(result.model, output, with_functions=to is Form.FUNCTIONS)
+    write_model(result.model, output, with_functions=to is Form.FUNCTIONS)
     if json_output:
         print_json({"output": str(output), "form": to.value, "converted": result.converted, "kept": list(result.kept)})
         return
-    console().print(f"{output}: {result.converted} converted, {len(result.kept)} kept", markup=False)
+    out.print(f"{spoken(output)}: {result.converted} converted, {len(result.kept)} kept", markup=False)
     for reason in result.kept:
         progress_console().print(f"kept: {reason}", markup=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qonnx_core.cli.common import JsonOption, ModelArgument, console, print_json, table
+from qonnx_core.cli.common import JsonOption, ModelArgument, console, print_json, read_model, table
 
 NAME = "cost"
 HELP = """Count multiplications, bit operations, parameters and activations of one inference, by data type and node.
@@ -23,9 +23,8 @@ def command(
 ) -> None:
     """Count."""
     from qonnx_core.analyses.cost import inference_cost
-    from qonnx_core.build.prepare import read_source
 
-    cost = inference_cost(read_source(model), discount_sparsity=discount_sparsity)
+    cost = inference_cost(read_model(model), discount_sparsity=discount_sparsity)
     found = cost.to_dict()
     if json_output:
         print_json(found)

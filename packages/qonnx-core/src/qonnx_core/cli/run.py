@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from qonnx_core.cli.common import JsonOption, ModelArgument, console, print_json, table
+from qonnx_core.cli.common import JsonOption, ModelArgument, console, print_json, read_model, table
 
 NAME = "run"
 HELP = """Execute a model on the arrays of an .npz file; compare with expected outputs where the file has them.
@@ -29,10 +29,9 @@ def command(
     """Execute a model."""
     from qonnx_core import compile_model
     from qonnx_core.build.inputs import INPUT_ALIASES, OUTPUT_ALIASES, pick, read_archive, write_archive
-    from qonnx_core.build.prepare import read_source
     from qonnx_core.verify import compare_outputs
 
-    graph = read_source(model)
+    graph = read_model(model)
     arrays = read_archive(data)
     inputs = [(v.name or "",) for v in graph.graph.inputs if v.name not in graph.graph.initializers]
     given = {name: np.asarray(array) for name, array in pick(arrays, inputs, INPUT_ALIASES, "input", str(data)).items()}

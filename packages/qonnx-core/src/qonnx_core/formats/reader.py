@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import google.protobuf.message
@@ -30,20 +31,34 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         Unsupported: it is valid, but older than what can be brought to opset 21.
     """
     file = Path(path)
-    proto = _read_proto(file)
+    return _load(_read_proto(file), file, file.parent)
+
+
+def load_bytes(content: bytes, where: str = "model") -> ir.Model:
+    """Return the model in the bytes of an ONNX file, as :func:`load` does; it has no folder, so no files beside it.
+
+    Raises:
+        InvalidModel: it is no ONNX file, refers to other files, or breaks the format; messages start with ``where``.
+        Unsupported: it is valid, but older than what can be brought to opset 21.
+    """
+    with tempfile.TemporaryDirectory() as empty:
+        return _load(_parse(content, where), where, Path(empty))
+
+
+def _load(proto: onnx.ModelProto, file: Path | str, folder: Path) -> ir.Model:
     try:
         check_text(proto)
-        check_tensors(proto, file.parent)
+        check_tensors(proto, folder)
     except InvalidModel as error:
         raise InvalidModel(f"{file}: {error}") from error
     try:
         model = ir.serde.deserialize_model(proto)
     except (ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
         raise InvalidModel(f"{file}: {_first_line(error)}; expected a valid ONNX model. Export it again.") from error
-    ir.external_data.set_base_dir(model.graph, file.parent)
+    ir.external_data.set_base_dir(model.graph, folder)
     prepared = prepare(model, str(file))
     try:
-        confine_nested_models(prepared, file.parent)
+        confine_nested_models(prepared, folder)
     except InvalidModel as error:
         raise InvalidModel(f"{file}: {error}") from error
     return prepared
@@ -76,6 +91,10 @@ def _read_proto(file: Path) -> onnx.ModelProto:
         raise InvalidInput(f"{file}: there is no such file; expected an ONNX file. Check the path.") from error
     except OSError as error:
         raise InvalidInput(f"{file}: cannot be read ({error.strerror}); expected a readable ONNX file.") from error
+    return _parse(content, file)
+
+
+def _parse(content: bytes, file: Path | str) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(content)
