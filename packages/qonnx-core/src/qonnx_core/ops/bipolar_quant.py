@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,6 +20,10 @@ class BipolarQuant(QonnxOp):
 
     op_type: ClassVar[str] = "BipolarQuant"
     inputs: ClassVar[tuple[str, ...]] = ("x", "scale")
+    about: ClassVar[Mapping[str, str]] = {
+        "x": "the data",
+        "scale": "absolute value of the result",
+    }
 
     def body(self, op: Builder, *inputs: Operand) -> Operand:
         """Return the sign times the scale."""

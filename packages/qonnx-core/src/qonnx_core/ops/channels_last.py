@@ -65,6 +65,16 @@ class ChannelsLastConv(ChannelsLastOp):
 
     op_type: ClassVar[str] = "Conv"
     inputs: ClassVar[tuple[str, ...]] = ("x", "weights", "bias")
+    about: ClassVar[Mapping[str, str]] = {
+        "x": "the data, (N, ..., C)",
+        "weights": "(O, ..., C / group)",
+        "bias": "(O); may be left out",
+        "kernel_shape": "size of a window along each spatial axis",
+        "strides": "distance of two windows along each spatial axis; default all 1",
+        "dilations": "distance of two elements of a window along each spatial axis; default all 1",
+        "pads": "padding: all begins, then all ends; default all 0",
+        "group": "number of groups of channels",
+    }
     num_optional: ClassVar[int] = 1
     harmless: ClassVar[Mapping[str, tuple[object, ...] | None]] = {"auto_pad": ("NOTSET", "")}
 
@@ -96,6 +106,14 @@ class ChannelsLastMaxPoolV1(ChannelsLastOp):
 
     op_type: ClassVar[str] = "MaxPool"
     inputs: ClassVar[tuple[str, ...]] = ("x",)
+    about: ClassVar[Mapping[str, str]] = {
+        "x": "the data, (N, ..., C)",
+        "kernel_shape": "size of a window along each spatial axis",
+        "strides": "distance of two windows along each spatial axis; default all 1",
+        "dilations": "distance of two elements of a window along each spatial axis; default all 1",
+        "pads": "padding: all begins, then all ends; default all 0",
+        "ceil_mode": "1: a last window may reach beyond the end",
+    }
     harmless: ClassVar[Mapping[str, tuple[object, ...] | None]] = {
         "auto_pad": ("NOTSET", ""),
         "ceil_mode": (0,),
@@ -148,6 +166,15 @@ class ChannelsLastBatchNormalization(ChannelsLastOp):
 
     op_type: ClassVar[str] = "BatchNormalization"
     inputs: ClassVar[tuple[str, ...]] = ("x", "scale", "bias", "mean", "var")
+    about: ClassVar[Mapping[str, str]] = {
+        "x": "the data, (N, ..., C)",
+        "scale": "factor, (C)",
+        "bias": "what is added, (C)",
+        "mean": "mean of the training data, (C)",
+        "var": "variance of the training data, (C)",
+        "epsilon": "added to the variance",
+        "momentum": "of the training; changes no value",
+    }
     harmless: ClassVar[Mapping[str, tuple[object, ...] | None]] = {
         "training_mode": (0,),
         "is_test": (1,),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,10 @@ class DebugMarker(QonnxOp):
 
     op_type: ClassVar[str] = "DebugMarker"
     inputs: ClassVar[tuple[str, ...]] = ("x",)
+    about: ClassVar[Mapping[str, str]] = {
+        "x": "the data",
+        "export_debug_name": "the name under which a compiled model also gives the data",
+    }
     broadcasts: ClassVar[bool] = False
 
     def variant(self) -> tuple[tuple[str, str | int], ...]:

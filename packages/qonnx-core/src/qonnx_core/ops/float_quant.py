@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -48,6 +49,19 @@ class FloatQuant(QonnxOp):
     op_type: ClassVar[str] = "FloatQuant"
     inputs: ClassVar[tuple[str, ...]] = ("x", "scale", "exponent_bitwidth", "mantissa_bitwidth", "exponent_bias",
                                          "max_val")  # fmt: skip
+    about: ClassVar[Mapping[str, str]] = {
+        "x": "the data",
+        "scale": "factor between the data and the minifloat numbers",
+        "exponent_bitwidth": "number of exponent bits e",
+        "mantissa_bitwidth": "number of mantissa bits m, without the leading one",
+        "exponent_bias": "bias of the stored exponent",
+        "max_val": "largest number of the format, where codes are set aside for inf or NaN",
+        "rounding_mode": "how a number between two neighbours is rounded",
+        "has_inf": "1: the format has infinities; numbers beyond the largest become infinite unless saturation is set",
+        "has_nan": "1: the format has NaN; numbers beyond the largest become NaN without saturation and infinities",
+        "has_subnormal": "1: the format has subnormal numbers; changes no value",
+        "saturation": "1: numbers beyond the largest become the largest",
+    }
 
     def __post_init__(self) -> None:
         if not (self.saturation or self.has_inf or self.has_nan):

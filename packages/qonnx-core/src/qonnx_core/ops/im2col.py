@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -40,6 +40,16 @@ class Im2Col(QonnxOp):
 
     op_type: ClassVar[str] = "Im2Col"
     inputs: ClassVar[tuple[str, ...]] = ("x",)
+    about: ClassVar[Mapping[str, str]] = {
+        "x": "the data, (N, H, W, C)",
+        "stride": "distance of two windows: rows, columns",
+        "kernel_size": "size of a window: rows, columns",
+        "input_shape": "shape of the data as text, e.g. (1, 28, 28, 3)",
+        "pad_amount": "padding: top, left, bottom, right",
+        "pad_value": "the number in the padding",
+        "depthwise": "1: each channel is a group of its own; changes no value",
+        "dilations": "distance of two elements of a window: rows, columns",
+    }
     broadcasts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

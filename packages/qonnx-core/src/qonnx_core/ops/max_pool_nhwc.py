@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,6 +30,13 @@ class MaxPoolNHWC(QonnxOp):
 
     op_type: ClassVar[str] = "MaxPoolNHWC"
     inputs: ClassVar[tuple[str, ...]] = ("x",)
+    about: ClassVar[Mapping[str, str]] = {
+        "x": "the data, (N, H, W, C)",
+        "kernel_shape": "size of a window: rows, columns",
+        "pads": "padding: top, left, bottom, right",
+        "strides": "distance of two windows: rows, columns",
+        "ceil_mode": "1: a last window may reach beyond the end",
+    }
     broadcasts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,6 +33,14 @@ class MultiThreshold(QonnxOp):
 
     op_type: ClassVar[str] = "MultiThreshold"
     inputs: ClassVar[tuple[str, ...]] = ("v", "thresholds")
+    about: ClassVar[Mapping[str, str]] = {
+        "v": "the data, of any rank with a channel axis",
+        "thresholds": "(C, T): one row for each channel, or (1, T): one row for all",
+        "out_dtype": "data type of the output, e.g. UINT2",
+        "out_scale": "factor of the count",
+        "out_bias": "what is added to the scaled count",
+        "data_layout": "one letter for each axis, e.g. NCHW or NHWC; only the place of C matters; empty: axis 1",
+    }
     broadcasts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

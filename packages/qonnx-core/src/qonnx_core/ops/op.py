@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -35,6 +35,7 @@ class QonnxOp(ABC):
     broadcasts: ClassVar[bool] = True  # whether all inputs broadcast against each other, as in Add
     num_optional: ClassVar[int] = 0  # how many of the last inputs a node can leave out
     batch_like: ClassVar[str] = ""  # the standard operator that treats the samples of a batch in the same way
+    about: ClassVar[Mapping[str, str]] = {}  # what each input and attribute means, for schemas and documentation
 
     @abstractmethod
     def body(self, op: Builder, *inputs: Operand) -> Operand:

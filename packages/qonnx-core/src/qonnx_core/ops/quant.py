@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,6 +31,15 @@ class Quant(QonnxOp):
 
     op_type: ClassVar[str] = "Quant"
     inputs: ClassVar[tuple[str, ...]] = ("x", "scale", "zeropt", "bitwidth")
+    about: ClassVar[Mapping[str, str]] = {
+        "x": "the data",
+        "scale": "distance of two neighbours on the grid, as a float",
+        "zeropt": "the integer that stands for 0",
+        "bitwidth": "number of bits of the integers; fractional ones shrink the bounds",
+        "signed": "1: two's complement integers; 0: integers from 0 on",
+        "narrow": "1: leave out the most negative (unsigned: the largest) integer",
+        "rounding_mode": "how a number between two integers is rounded",
+    }
 
     def body(self, op: Builder, *inputs: Operand) -> Operand:
         """Return the quantized and dequantized data."""

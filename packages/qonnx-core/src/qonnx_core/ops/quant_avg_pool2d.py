@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -39,6 +39,15 @@ class QuantAvgPool2d(QonnxOp):
 
     op_type: ClassVar[str] = "QuantAvgPool2d"
     inputs: ClassVar[tuple[str, ...]] = ("x",)
+    about: ClassVar[Mapping[str, str]] = {
+        "x": "integers, (N, C, H, W) or (N, H, W, C)",
+        "stride": "distance of two windows along both axes, from 1",
+        "kernel": "rows and columns of a window, 1 to 1024",
+        "ibits": "number of bits of the input integers, 1 to 32",
+        "obits": "number of bits of the output integers, 2 to 32",
+        "signed": "1: signed data types; 0: unsigned",
+        "data_layout": "NCHW or NHWC",
+    }
     broadcasts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

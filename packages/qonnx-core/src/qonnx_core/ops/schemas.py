@@ -43,11 +43,13 @@ def _exists(op: type[QonnxOp]) -> bool:
 
 def _schema(op: type[QonnxOp]) -> Any:
     schema = onnx.defs.OpSchema
-    parameters = [schema.FormalParameter(op.inputs[0], "T", description="the data")]
+    parameters = [schema.FormalParameter(op.inputs[0], "T", description=op.about.get(op.inputs[0], "the data"))]
     single, optional = schema.FormalParameterOption.Single, schema.FormalParameterOption.Optional
     fewest = len(op.inputs) - op.num_optional
     parameters += [
-        schema.FormalParameter(name, f"T{n}", description=name, param_option=single if n < fewest else optional)
+        schema.FormalParameter(
+            name, f"T{n}", description=op.about.get(name, name), param_option=single if n < fewest else optional
+        )
         for n, name in enumerate(op.inputs[1:], 1)
     ]
     made = schema(
@@ -59,21 +61,21 @@ def _schema(op: type[QonnxOp]) -> Any:
         outputs=[schema.FormalParameter(op.output, "T", description="the result, in the element type of the data")],
         type_constraints=[("T", _FLOATS, "element type of the data")]
         + [(f"T{n}", _NUMBERS, f"element type of {name}") for n, name in enumerate(op.inputs[1:], 1)],
-        attributes=[_attribute(field) for field in dataclasses.fields(op)],
+        attributes=[_attribute(field, op.about.get(field.name, "")) for field in dataclasses.fields(op)],
     )
     made.set_type_and_shape_inference_function(functools.partial(_infer, op))
     return made
 
 
-def _attribute(field: dataclasses.Field[Any]) -> Any:
+def _attribute(field: dataclasses.Field[Any], about: str) -> Any:
     schema = onnx.defs.OpSchema
     kind = attribute_type(field).name
     if field.default is dataclasses.MISSING or field.default == ():
         required = field.default is dataclasses.MISSING
-        return schema.Attribute(field.name, getattr(schema.AttrType, kind), "", required=required)
+        return schema.Attribute(field.name, getattr(schema.AttrType, kind), about, required=required)
     default = int(field.default) if isinstance(field.default, bool) else field.default
     stored = str(default) if kind == "STRING" else default
-    return schema.Attribute(field.name, onnx.helper.make_attribute(field.name, stored), "")
+    return schema.Attribute(field.name, onnx.helper.make_attribute(field.name, stored), about)
 
 
 def _infer(op: type[QonnxOp], context: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,6 +37,14 @@ class TruncV1(QonnxOp):
 
     op_type: ClassVar[str] = "Trunc"
     inputs: ClassVar[tuple[str, ...]] = ("x", "scale", "zeropt", "in_bitwidth", "out_bitwidth")
+    about: ClassVar[Mapping[str, str]] = {
+        "x": "the data, on the grid of scale and zeropt",
+        "scale": "distance of two neighbours on the input grid",
+        "zeropt": "the integer that stands for 0 on the input grid",
+        "in_bitwidth": "number of bits of the input integers",
+        "out_bitwidth": "number of bits of the output integers",
+        "rounding_mode": "how the dropped bits are rounded",
+    }
 
     @classmethod
     def hint(cls, node: ir.Node) -> str:
@@ -68,6 +77,17 @@ class Trunc(QonnxOp):
     op_type: ClassVar[str] = "Trunc"
     since_version: ClassVar[int] = 2
     inputs: ClassVar[tuple[str, ...]] = ("x", "scale", "zeropt", "in_bitwidth", "out_scale", "out_bitwidth")
+    about: ClassVar[Mapping[str, str]] = {
+        "x": "the data, on the grid of scale and zeropt",
+        "scale": "distance of two neighbours on the input grid",
+        "zeropt": "the integer that stands for 0 on the input grid",
+        "in_bitwidth": "number of bits of the input integers; changes no value",
+        "out_scale": "distance of two neighbours on the output grid: scale times a power of two",
+        "out_bitwidth": "number of bits of the output integers",
+        "rounding_mode": "how the dropped bits are rounded",
+        "signed": "1: two's complement output integers; 0: integers from 0 on",
+        "narrow": "1: leave out the most negative (unsigned: the largest) output integer",
+    }
 
     @classmethod
     def hint(cls, node: ir.Node) -> str:

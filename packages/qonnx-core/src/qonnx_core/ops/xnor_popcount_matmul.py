@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,6 +25,10 @@ class XnorPopcountMatMul(QonnxOp):
 
     op_type: ClassVar[str] = "XnorPopcountMatMul"
     inputs: ClassVar[tuple[str, ...]] = ("a", "b")
+    about: ClassVar[Mapping[str, str]] = {
+        "a": "zeros and ones, (..., K)",
+        "b": "zeros and ones, (..., K, N)",
+    }
     broadcasts: ClassVar[bool] = False
     batch_like: ClassVar[str] = "MatMul"
 
