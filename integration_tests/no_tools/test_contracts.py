@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import importlib.metadata
 import importlib.util
-import inspect
-import pkgutil
 
 import numpy as np
 import onnx.parser
 import onnx_ir as ir
 import pytest
 
-import qonnx_core.passes
 from qonnx_core import cleanup_model, compile_model, plugins
 from qonnx_core.backend import Backend, Frontend
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.ops.registry import default_registry
 from qonnx_core.passes.append_argmax import AppendArgMax
 from qonnx_core.passes.base import Pass
+from qonnx_core.passes.catalog import catalog
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.name_everything import NameEverything
 from qonnx_core.testing.pass_contract import check_pass
@@ -32,16 +29,8 @@ CHANGES_THE_OUTPUT = {"AppendArgMax", "InsertTopK"}  # it is there to change wha
 
 
 def passes() -> dict[str, type]:
-    """Return every pass: the classes with a name and `run` in the modules of the core, and those of plug-ins."""
-    found: dict[str, type] = {}
-    for module in pkgutil.iter_modules(qonnx_core.passes.__path__):
-        if module.ispkg or module.name == "base":
-            continue
-        home = importlib.import_module(f"qonnx_core.passes.{module.name}")
-        for name, member in inspect.getmembers(home, inspect.isclass):
-            if member.__module__ == home.__name__ and not name.startswith("_") and hasattr(member, "run"):
-                found[name] = member
-    return found | plugins.passes()
+    """Return the class of every pass, ours and those of plug-ins, by its name."""
+    return {entry.factory.__name__: entry.factory for entry in catalog().values()}
 
 
 def mixed_graph() -> ir.Model:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import onnx_ir as ir
 
 from qonnx_core.errors import Unsupported
@@ -9,16 +11,14 @@ from qonnx_core.errors import Unsupported
 _KEEPS_ORDER = frozenset({"Softmax", "LogSoftmax"})
 
 
+@dataclass(frozen=True)
 class AppendArgMax:
     """The one output ``(N, C)`` becomes the index of its largest element, ``(N, 1)``; ties go to the lowest index.
 
     A final Softmax over the last axis is dropped: it keeps the order. The output keeps its name.
     """
 
-    @property
-    def name(self) -> str:
-        """The name under which reports mention the pass."""
-        return "append_argmax"
+    name: str = "append_argmax"
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place and return the number of edits.

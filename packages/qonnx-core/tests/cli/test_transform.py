@@ -1,0 +1,69 @@
+"""`qonnx transform`: passes by name, in order, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from qonnx_core import load, save
+from qonnx_core.cli.app import app
+from qonnx_core.testing.random_mlp import MlpShape, random_mlp
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "mlp.onnx"
+    save(random_mlp(3, MlpShape(batch_norm=True)), path)
+    return path
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["transform", *(str(argument) for argument in arguments)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_passes_run_in_order_and_their_edits_are_reported(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    code, stdout, stderr = run(
+        model, "--clean", "--pass", "batchnorm_to_affine", "--pass", "insert_topk:k=2", "-o", out, "--json"
+    )
+    assert code == 0, stderr
+    report = json.loads(stdout)
+    assert [(step["pass"], step["edits"] > 0) for step in report["passes"]] == [
+        ("batchnorm_to_affine", True),
+        ("insert_topk", True),
+    ]
+    ops = [node.op_type for node in load(out).graph]
+    assert ops[-1] == "TopK"
+    assert "BatchNormalization" not in ops
+
+
+def test_the_list_names_every_pass(model: Path) -> None:
+    code, stdout, _ = run("--list", "--json")
+    assert code == 0
+    listed = json.loads(stdout)
+    assert {"fold_constants", "infer_datatypes"} <= {entry["name"] for entry in listed}
+    assert run("--list")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ((), "--output is missing"),
+        (("-o", "x.onnx"), "--pass is missing"),
+        (("--pass", "fold_constant", "-o", "x.onnx"), "Did you mean fold_constants"),
+        (("--pass", "insert_topk:k=a", "-o", "x.onnx"), "expected a whole number"),
+        (("--pass", "insert_topk:k=99", "-o", "x.onnx"), "choose fewer"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_written(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, stderr = run(model, *options)
+    assert code == 1
+    assert reason in stderr
+    assert not (tmp_path / "x.onnx").exists()
