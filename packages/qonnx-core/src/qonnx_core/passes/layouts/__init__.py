@@ -1,0 +1,1 @@
+"""What the passes that move axes share: windows, static values in another shape, tensors in several layouts."""

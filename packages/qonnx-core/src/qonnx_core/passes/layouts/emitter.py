@@ -1,0 +1,91 @@
+"""Adds nodes and constants to a graph, with names that are free and say where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qonnx_core.passes.base import graphs_of
+
+
+class Emitter:
+    """Adds to one graph of a model; constants go there too."""
+
+    def __init__(self, model: ir.Model, graph: ir.Graph) -> None:
+        self.model = model
+        self.graph = graph
+        self._taken: set[str] = set()
+        for any_graph in graphs_of(model):
+            self._taken.update(value.name or "" for value in (*any_graph.inputs, *any_graph.initializers.values()))
+            for node in any_graph:
+                self._taken.add(node.name or "")
+                self._taken.update(value.name or "" for value in node.outputs)
+        self._vectors: dict[tuple[int, ...], ir.Value] = {}
+
+    def fresh(self, stem: str) -> str:
+        """Return a name that starts with ``stem`` and that no tensor and no node has."""
+        name, number = stem, 0
+        while name in self._taken:
+            number += 1
+            name = f"{stem}_{number}"
+        self._taken.add(name)
+        return name
+
+    def constant(self, array: NDArray[Any], stem: str) -> ir.Value:
+        """Return a new initializer that holds the array."""
+        name = self.fresh(stem)
+        value = ir.val(name, const_value=ir.tensor(np.ascontiguousarray(array), name=name))
+        self.graph.register_initializer(value)
+        return value
+
+    def vector(self, numbers: Sequence[int], stem: str = "axes") -> ir.Value:
+        """Return an int64 initializer of these numbers, a new one each time: the format wants none shared."""
+        return self.constant(np.asarray(numbers, dtype=np.int64), stem)
+
+    def node(
+        self,
+        before: ir.Node,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        stem: str,
+        outputs: Sequence[str] | None = None,
+        domain: str = "",
+        source: ir.Node | None = None,
+    ) -> ir.Node:
+        """Return a new node in front of ``before``.
+
+        Args:
+            before: the node that it is put in front of.
+            op_type: its operator.
+            inputs: what it reads.
+            attributes: their values by name; None values are left out.
+            stem: name of the node; a number is added where it is taken.
+            outputs: names of the outputs, one output of the node's name by default.
+            domain: the operator's domain.
+            source: the node whose metadata it carries on.
+        """
+        wanted = [stem] if outputs is None else list(outputs)
+        made = ir.Node(
+            domain,
+            op_type,
+            list(inputs),
+            [
+                value if isinstance(value, ir.Attr) else ir.convenience.convert_attribute(name, value)
+                for name, value in (attributes or {}).items()
+                if value is not None
+            ],
+            num_outputs=len(wanted),
+            name=self.fresh(f"{stem}" if outputs is not None else f"{stem}/node"),
+        )
+        for value, name in zip(made.outputs, wanted, strict=True):
+            value.name = self.fresh(name)
+        if source is not None:
+            made.metadata_props.update(source.metadata_props)
+        self.graph.insert_before(before, made)
+        return made

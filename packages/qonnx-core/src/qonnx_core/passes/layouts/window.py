@@ -1,0 +1,101 @@
+"""The window of a convolution or pooling with everything written out that ONNX lets a node leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class Window:
+    """Kernel, strides and dilations, one number per spatial axis; pads hold all begins, then all ends."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[int, ...]
+
+    @property
+    def num_axes(self) -> int:
+        """The number of spatial axes."""
+        return len(self.kernel)
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether every output sees exactly the one input at its own place."""
+        return not any(self.pads) and all(number == 1 for number in (*self.kernel, *self.strides))
+
+    def with_axis(self) -> Window:
+        """Return the window with one more spatial axis behind the others, along which it does not reach."""
+        axes = self.num_axes
+        pads = (*self.pads[:axes], 0, *self.pads[axes:], 0)
+        return Window((*self.kernel, 1), (*self.strides, 1), (*self.dilations, 1), pads)
+
+
+def window_of(node: ir.Node) -> Window | str:
+    """Return the window of a Conv, MaxPool, AveragePool or ConvTranspose, or the reason why it is not known.
+
+    ``auto_pad`` becomes numbers: ``VALID`` is no padding; ``SAME_UPPER`` and ``SAME_LOWER`` pad so that there are
+    ``ceil(size / stride)`` outputs, the odd one at the end or at the beginning (ONNX, operator Conv). The size of the
+    image has to be known for that, unless the stride is 1.
+    """
+    kernel = _kernel(node)
+    if kernel is None:
+        return "the size of its kernel is not known; infer shapes, or write kernel_shape"
+    axes = len(kernel)
+    strides = tuple(node.attributes.get_ints("strides") or (1,) * axes)
+    dilations = tuple(node.attributes.get_ints("dilations") or (1,) * axes)
+    pads = tuple(node.attributes.get_ints("pads") or (0,) * (2 * axes))
+    if not (len(strides) == len(dilations) == axes and len(pads) == 2 * axes):
+        return f"kernel, strides, dilations and pads do not belong to the same number of axes ({axes})"
+    mode = node.attributes.get_string("auto_pad", "NOTSET") or "NOTSET"
+    if mode == "VALID":
+        pads = (0,) * (2 * axes)
+    elif mode != "NOTSET":
+        data = node.inputs[0]
+        sizes = None if data is None or data.shape is None else list(data.shape)[2:]
+        found = same_pads(sizes, kernel, strides, dilations, upper=mode == "SAME_UPPER")
+        if found is None:
+            return f"auto_pad is {mode} and the size of the image is not fixed; write pads instead"
+        pads = found
+    if any(pad < 0 for pad in pads):
+        return f"pads are {list(pads)}; expected no negative numbers"
+    return Window(kernel, strides, dilations, pads)
+
+
+def _kernel(node: ir.Node) -> tuple[int, ...] | None:
+    written = node.attributes.get_ints("kernel_shape")
+    if written:
+        return tuple(written)
+    weights = node.inputs[1] if len(node.inputs) > 1 else None
+    if weights is None or weights.shape is None:
+        return None
+    sizes = list(weights.shape)[2:]
+    return tuple(size for size in sizes if isinstance(size, int)) if all(isinstance(s, int) for s in sizes) else None
+
+
+def same_pads(
+    sizes: Sequence[object] | None,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    *,
+    upper: bool,
+) -> tuple[int, ...] | None:
+    """Return the pads of SAME_UPPER or SAME_LOWER, all begins first; None where a size that matters is not known."""
+    begins, ends = [], []
+    for axis, (number, stride, dilation) in enumerate(zip(kernel, strides, dilations, strict=True)):
+        extent = dilation * (number - 1) + 1
+        size = None if sizes is None or axis >= len(sizes) else sizes[axis]
+        if stride == 1:
+            total = extent - 1
+        elif isinstance(size, int):
+            total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+        else:
+            return None
+        small, large = total // 2, total - total // 2
+        begins.append(small if upper else large)
+        ends.append(large if upper else small)
+    return (*begins, *ends)
