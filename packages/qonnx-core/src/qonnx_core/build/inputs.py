@@ -19,13 +19,13 @@ from numpy.lib.npyio import NpzFile
 
 from qonnx_core.build.config import require_file
 from qonnx_core.errors import InvalidInput
+from qonnx_core.execute.samples import INPUT_ALIASES as INPUT_ALIASES
 from qonnx_core.formats.writer import check_target
 from qonnx_core.ir.grid import Grid
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-INPUT_ALIASES = ("x", "input")
 OUTPUT_ALIASES = ("y", "output")
 LABELS = "labels"
 DEFAULT_SAMPLES = 256

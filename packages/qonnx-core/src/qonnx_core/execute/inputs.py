@@ -44,6 +44,8 @@ def expected_inputs(values: Sequence[ir.Value]) -> tuple[ExpectedInput, ...]:
 def check_inputs(expected: Sequence[ExpectedInput], given: Mapping[str, Array]) -> tuple[dict[str, Array], int, int]:
     """Return the arrays in the model's element types, the number of samples, and how many samples one run takes.
 
+    The two numbers are equal where one run takes the arrays as they are. Inputs without axes belong to every run.
+
     Raises:
         InvalidInput: a name is missing or unknown, a shape does not fit, or an element type would lose values.
     """
@@ -64,7 +66,8 @@ def check_inputs(expected: Sequence[ExpectedInput], given: Mapping[str, Array]) 
         return arrays, 1, 1
     runs = {(samples, step) for samples, step in batches.values()}
     samples, step = next(iter(runs))
-    if len(runs) > 1 or len(batches) < len(arrays) or step == 0 or samples % step or samples == 0:
+    sliced = len(batches) == sum(value.shape != () for value in expected)
+    if len(runs) > 1 or not sliced or step == 0 or samples % step:
         detail = ", ".join(f"{name} {samples} (the model takes {step})" for name, (samples, step) in batches.items())
         raise InvalidInput(f"inputs: first axes are {detail}; expected the same multiple for all. Check the batch.")
     return arrays, samples, step

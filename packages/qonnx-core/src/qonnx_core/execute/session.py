@@ -1,16 +1,22 @@
-"""One onnxruntime session with the settings under which the same bits come out every time."""
+"""One onnxruntime session; by default with the settings under which the same bits come out every time."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import onnx_ir as ir
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from qonnx_core.errors import InvalidModel
+from qonnx_core.errors import InvalidInput, InvalidModel
+from qonnx_core.execute.providers import CPU, CUDA, missing, provider_names
 from qonnx_core.formats.writer import serialize, total_bytes
+
+Mode = Literal["exact", "fast"]
 
 # These fuse or re-order float arithmetic and so change the last bits of sums, which flips steps of quantizers.
 _INEXACT_OPTIMIZERS = (
@@ -30,6 +36,8 @@ _INEXACT_OPTIMIZERS = (
     "DivMulFusion",
     "NchwcTransformer",
 )
+# Weights stay in the order in which sums are taken without packing; quantized arithmetic stays written out.
+_EXACT_ENTRIES = {"session.disable_prepacking": "1", "session.disable_quant_qdq": "1"}
 _IN_MEMORY_BYTES = 2**30
 
 
@@ -43,26 +51,79 @@ def _errors() -> tuple[type[Exception], ...]:
 RUNTIME_ERRORS = _errors()
 
 
-def open_session(model: ir.Model, *, threads: int = 1) -> onnxruntime.InferenceSession:
+@dataclass(frozen=True)
+class SessionSettings:
+    """How onnxruntime runs a model: the one place where its options are chosen.
+
+    Attributes:
+        mode: ``"exact"`` or ``"fast"``; see :func:`qonnx_core.compile_model`.
+        threads: threads within an operator; 0 lets onnxruntime take one for each core.
+        providers: onnxruntime's names of what computes, the preferred one first; operators that one lacks run on the
+            CPU, as onnxruntime does it.
+    """
+
+    mode: Mode = "exact"
+    threads: int = 1
+    providers: tuple[str, ...] = (CPU,)
+
+    @classmethod
+    def of(cls, mode: str = "exact", threads: int = 1, providers: str | Sequence[str] | None = None) -> SessionSettings:
+        """Return checked settings.
+
+        Raises:
+            InvalidInput: there is no such mode or provider, or the number of threads is negative.
+            ToolMissing: a provider is not available here.
+        """
+        if mode not in ("exact", "fast"):
+            raise InvalidInput(f"mode: found {mode!r}; expected exact or fast. Leave it out for exact.")
+        if threads < 0:
+            raise InvalidInput(f"threads: found {threads}; expected 1 or more, or 0 for one on each core.")
+        return cls("fast" if mode == "fast" else "exact", threads, provider_names(providers))
+
+    def options(self) -> onnxruntime.SessionOptions:
+        """Return them as onnxruntime takes them."""
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        if self.mode == "exact":
+            for key, value in _EXACT_ENTRIES.items():
+                options.add_session_config_entry(key, value)
+        return options
+
+    def disabled_optimizers(self) -> list[str]:
+        """Return the names of the optimizations that are left out."""
+        return list(_INEXACT_OPTIMIZERS) if self.mode == "exact" else []
+
+    def provider_list(self) -> list[tuple[str, dict[str, str]]]:
+        """Return the providers with their options, the CPU last."""
+        exact = {CUDA: {"use_tf32": "0"}} if self.mode == "exact" else {}
+        return [(name, exact.get(name, {})) for name in dict.fromkeys((*self.providers, CPU))]
+
+
+def open_session(
+    model: ir.Model, *, threads: int = 1, settings: SessionSettings | None = None
+) -> onnxruntime.InferenceSession:
     """Return a session for a model of plain ONNX operators.
+
+    Args:
+        model: the model.
+        threads: threads of a session with exact settings.
+        settings: all settings; then ``threads`` is not looked at.
 
     Raises:
         InvalidModel: onnxruntime does not accept it.
+        ToolMissing: a provider cannot be used here.
     """
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.disable_prepacking", "1")
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    settings = settings or SessionSettings(threads=threads)
     try:
         if total_bytes(model) <= _IN_MEMORY_BYTES:
-            return _session(serialize(model), options)
+            return _session(serialize(model), settings)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.onnx"
             ir.save(model, file, external_data="model.data")
-            return _session(str(file), options)
+            return _session(str(file), settings)
     except RUNTIME_ERRORS as error:
         raise InvalidModel(
             f"model: onnxruntime does not accept it: {' '.join(str(error).split())}; expected operators and types that "
@@ -70,7 +131,10 @@ def open_session(model: ir.Model, *, threads: int = 1) -> onnxruntime.InferenceS
         ) from error
 
 
-def _session(source: bytes | str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(
-        source, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(_INEXACT_OPTIMIZERS)
-    )
+def _session(source: bytes | str, settings: SessionSettings) -> onnxruntime.InferenceSession:
+    options: dict[str, Any] = {"disabled_optimizers": settings.disabled_optimizers(), "enable_fallback": 0}
+    session = onnxruntime.InferenceSession(source, settings.options(), providers=settings.provider_list(), **options)
+    unused = [name for name in settings.providers if name not in session.get_providers()]
+    if unused:  # a library that it needs is missing: onnxruntime would go on without it and say so in its log only
+        raise missing(unused[0], "onnxruntime has it, but cannot start it")
+    return session

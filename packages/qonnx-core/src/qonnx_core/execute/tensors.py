@@ -1,0 +1,113 @@
+"""Which tensors of a model can be asked for: by name, or many at once by pattern."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+from qonnx_core.errors import InvalidInput
+from qonnx_core.passes.base import has_graphs
+
+_PATTERN = re.compile(r"[*?\[]")
+
+
+class Tensors:
+    """The tensors of a model that a session can return.
+
+    Attributes:
+        names: inputs, parameters and what the nodes of the main graph compute, in this order.
+        dependent: names of those that depend on the inputs; the others are the same in every run.
+    """
+
+    def __init__(self, graph: ir.Graph) -> None:
+        computed = [*graph.inputs, *(value for node in graph for value in node.outputs if _is_tensor(value))]
+        self.names = tuple(named_values(graph))
+        self.dependent = _dependent_names(graph)
+        self._known = frozenset(self.names)
+        self._computed = tuple(value.name for value in computed if value.name)
+        self._inner = _names_inside(graph)
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """The names of the tensors that are computed from the inputs, inputs included, in the order of the graph."""
+        return tuple(name for name in self._computed if name in self.dependent)
+
+    def select(self, wanted: str | Iterable[str]) -> tuple[str, ...]:
+        """Return the names of the tensors, each one once, in the order asked for.
+
+        A name that exists stands for itself. Otherwise ``*``, ``?`` and ``[...]`` match as in file names, with case:
+        inputs and computed tensors, or parameters where only those match.
+
+        Raises:
+            InvalidInput: nothing has this name or matches; says so where it is a tensor inside a branch or a loop.
+        """
+        found: dict[str, None] = {}
+        for name in (wanted,) if isinstance(wanted, str) else wanted:
+            found.update(dict.fromkeys((name,) if name in self._known else self._matching(name)))
+        return tuple(found)
+
+    def _matching(self, name: str) -> list[str]:
+        if _PATTERN.search(name):
+            fits = re.compile(fnmatch.translate(name)).match
+            computed = [tensor for tensor in self._computed if fits(tensor)]
+            found = computed or [tensor for tensor in self.names if fits(tensor)]
+            if found:
+                return found
+            inside = next((tensor for tensor in self._inner if fits(tensor)), None)
+        else:
+            inside = name if name in self._inner else None
+        if inside is not None:
+            raise InvalidInput(
+                f"tensor {name!r}: {inside} is inside {self._inner[inside]}, which may compute it never or many times; "
+                "expected a tensor of the main graph. Make it an output of that node, or ask for the node's outputs."
+            )
+        near = difflib.get_close_matches(name, self.names, n=4) or list(self.names[:4])
+        raise InvalidInput(
+            f"tensor {name!r}: the model computes none of this name (shapes are known ahead); expected one of "
+            f"its {len(self.names)} tensors, such as {', '.join(near)}. Check the spelling."
+        )
+
+
+def _is_tensor(value: ir.Value) -> bool:
+    """Return whether the value is an array, not a sequence of arrays; what has no known type counts as one."""
+    return not isinstance(value.type, ir.SequenceType | ir.OptionalType)
+
+
+def named_values(graph: ir.Graph) -> dict[str, ir.Value]:
+    """Return the inputs, parameters and computed values of a graph under their names."""
+    values = [*graph.inputs, *graph.initializers.values(), *(output for node in graph for output in node.outputs)]
+    return {value.name: value for value in values if value.name}
+
+
+def _graphs_of(attribute: ir.Attr) -> Iterable[ir.Graph]:
+    if attribute.is_ref():
+        return ()
+    if attribute.type == ir.AttributeType.GRAPH:
+        return (attribute.as_graph(),)
+    return attribute.as_graphs() if attribute.type == ir.AttributeType.GRAPHS else ()
+
+
+def _names_inside(graph: ir.Graph) -> dict[str, str]:
+    """Return the values of all graphs inside nodes, each with the node of the main graph that it is in."""
+    found: dict[str, str] = {}
+    for node in graph:
+        if not has_graphs(node):
+            continue
+        where = f"{node.name or node.outputs[0].name} ({node.op_type})"
+        for attribute in node.attributes.values():
+            for inner in _graphs_of(attribute):
+                found.update(dict.fromkeys((*named_values(inner), *_names_inside(inner)), where))
+    return found
+
+
+def _dependent_names(graph: ir.Graph) -> frozenset[str]:
+    """Return the names of the tensors that depend on the inputs of the graph; nodes with inner graphs count as such."""
+    dependent = set(graph.inputs)
+    for node in graph:
+        if has_graphs(node) or any(value in dependent for value in node.inputs):
+            dependent.update(node.outputs)
+    return frozenset(value.name or "" for value in dependent)
