@@ -1,0 +1,152 @@
+"""The documentation: its examples run, its links lead somewhere, and it knows everything that there is."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from road import ROOT
+
+TOOLS = ROOT / "tools"
+
+
+@pytest.fixture(scope="module")
+def site() -> ModuleType:
+    sys.path.insert(0, str(TOOLS))
+    try:
+        import docs_site
+    finally:
+        sys.path.remove(str(TOOLS))
+    return docs_site
+
+
+def page_names() -> list[str]:
+    hidden = ("passes/examples/", "commands/")
+    names = [path.relative_to(ROOT / "docs").as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
+    return [name for name in names if not name.startswith(hidden)]
+
+
+@pytest.mark.parametrize("name", page_names())
+def test_the_examples_of_a_page_do_what_it_says(site: ModuleType, name: str) -> None:
+    pages = site.pages()
+    shown = site.shown(name, pages[name], pages)
+    assert "<!-- output -->" not in shown
+
+
+def test_generated_pages_are_complete(site: ModuleType) -> None:
+    pages = site.pages()
+    for name in pages.keys() - set(page_names()):
+        assert site.shown(name, pages[name], pages).startswith("# ")
+
+
+def test_every_operator_and_its_function_are_shown(site: ModuleType) -> None:
+    from qonnx_core.ops.registry import BUILT_IN
+
+    pages = site.pages()
+    text = "\n".join(site.expanded(name, page, pages) for name, page in pages.items() if name.startswith("operators/"))
+    for op in BUILT_IN:
+        assert f"`{op.op_type}`" in text, op
+        assert op.domain in text, op
+    assert "depends on required attributes" not in text
+    assert "GenericPartition" in text
+
+
+def test_every_input_and_attribute_says_what_it_means() -> None:
+    import dataclasses
+
+    from qonnx_core.ops.registry import BUILT_IN
+
+    for op in BUILT_IN:
+        names = {*op.inputs, *(field.name for field in dataclasses.fields(op))}
+        assert names <= op.about.keys(), f"{op.__qualname__}: nothing about {sorted(names - op.about.keys())}"
+
+
+def test_every_pass_and_every_command_is_shown(site: ModuleType) -> None:
+    import docs_commands
+    import docs_passes
+
+    pages = site.pages()
+    text = "\n".join(site.expanded(name, page, pages) for name, page in pages.items() if not name.startswith("api/"))
+    for name in docs_passes.our_passes():
+        assert f"### {name}\n" in text, name
+    for name in docs_commands.commands():
+        assert f"## qonnx {name}\n" in text, name
+
+
+@pytest.mark.parametrize("name", page_names())
+def test_links_of_a_page_lead_somewhere(site: ModuleType, name: str) -> None:
+    pages = site.pages()
+    text = re.sub(r"^ *```.*?^ *```", "", site.expanded(name, pages[name], pages), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        target, _, mark = link.partition("#")
+        if target.startswith(("http:", "https:")):
+            continue
+        folder = Path(name).parent
+        path = name if not target else (ROOT / "docs" / folder / target).resolve().relative_to(ROOT / "docs").as_posix()
+        assert path in pages or (ROOT / "docs" / path).is_file(), f"{name}: {link}"
+        if mark and path in pages:
+            import docs_text
+
+            headings = re.findall(r"^#+ (.+)$", site.expanded(path, pages[path], pages), re.MULTILINE)
+            assert mark in {docs_text.anchor(heading) for heading in headings}, f"{name}: {link}"
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ("```python\nraise ValueError('no')\n```", "page.md:1: ValueError: no"),
+        ("\n```sh\nls\n```", "page.md:2: 'ls' is no qonnx command"),
+        ("```sh\nqonnx info missing.onnx\n```", "exit code 1, expected 0"),
+        (
+            "<!-- not run: shown only -->\n```sh\nls\n```\n<!-- output -->",
+            "page.md:2: the output of a block that is not",
+        ),
+        ("```text\nls\n```\n<!-- output -->", "page.md:1: the output of a block that is not"),
+    ],
+)
+def test_a_page_that_does_not_do_what_it_says_is_refused(
+    site: ModuleType, page: str, message: str, tmp_path: Path
+) -> None:
+    import docs_blocks
+
+    with pytest.raises(docs_blocks.BlockFailed, match=re.escape(message)):
+        docs_blocks.with_outputs(page, tmp_path, "page.md")
+
+
+def test_outputs_stand_behind_their_blocks_and_errors_are_shown_with_their_code(
+    site: ModuleType, tmp_path: Path
+) -> None:
+    import docs_blocks
+
+    page = """A.
+
+```python
+x = 6 * 7
+```
+Then
+
+    ```python
+    print(x)
+    ```
+    <!-- output -->
+
+<!-- exit code: 1 -->
+```sh
+qonnx info \\
+  missing.onnx
+```
+<!-- output -->
+
+<!-- not run: shown only -->
+```sh
+rm -r /
+```
+"""
+    shown = docs_blocks.with_outputs(page, tmp_path, "page.md")
+    assert "    ```\n\n    ```text\n    42\n    ```\n" in shown
+    assert "error: missing.onnx" in shown
+    assert "rm -r /" in shown
