@@ -171,9 +171,9 @@ class ArrayFile:
     def _columns(self, name: str) -> Array:
         """Return an array that is stored by columns: mapped into memory, or read whole out of an archive."""
         if not self._zip:
-            return np.load(
-                self.path, mmap_mode="r" if math.prod(self.headers[name].shape) else None, allow_pickle=False
-            )
+            empty = not math.prod(self.headers[name].shape)
+            mapped: Array = np.load(self.path, mmap_mode=None if empty else "r", allow_pickle=False)
+            return mapped
         header = self.headers[name]
         with self._open(name) as stream:
             return self._filled(stream, np.empty(header.shape[::-1], header.dtype), name).T
@@ -181,7 +181,7 @@ class ArrayFile:
     def _filled(self, stream: IO[bytes], array: Array, name: str) -> Array:
         """Return the array with the next numbers of the stream in it."""
         if array.size:
-            target = memoryview(array.reshape(-1).view(np.uint8))
+            target = memoryview(array.reshape(-1).view(np.uint8).data)
             done = 0
             while done < len(target):
                 block = stream.read(min(len(target) - done, 2**24))

@@ -40,7 +40,7 @@ def provider_names(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _provider(wanted: str) -> str:
-    known = {_short(name): name for name in onnxruntime.get_all_providers()}
+    known: dict[str, str] = {_short(name): name for name in onnxruntime.get_all_providers()}
     available = onnxruntime.get_available_providers()
     here = ", ".join(sorted(_short(name) for name in available))
     name = known.get(_short(wanted))

@@ -12,6 +12,10 @@ import onnx_ir as ir
 from qonnx_core.errors import InvalidInput
 from qonnx_core.passes.base import has_graphs
 
+_MAKE_SEQUENCES = frozenset((
+    "Optional", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceMap",
+    "SplitToSequence",
+))  # fmt: skip
 _PATTERN = re.compile(r"[*?\[]")
 
 
@@ -74,7 +78,9 @@ class Tensors:
 
 def _is_tensor(value: ir.Value) -> bool:
     """Return whether the value is an array, not a sequence of arrays; what has no known type counts as one."""
-    return not isinstance(value.type, ir.SequenceType | ir.OptionalType)
+    producer = value.producer()
+    sequence = producer is not None and producer.domain in ("", "ai.onnx") and producer.op_type in _MAKE_SEQUENCES
+    return not (sequence or isinstance(value.type, ir.SequenceType | ir.OptionalType))
 
 
 def named_values(graph: ir.Graph) -> dict[str, ir.Value]:
