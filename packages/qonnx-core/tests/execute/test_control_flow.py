@@ -31,16 +31,19 @@ FUNCTIONS = f"""g (float[1, 4] x) => (float[1, 4] y) <float s = {{0.5}}> {{ y = 
 <domain: "local", opset_import: ["": 18, "local": 1]> outer <wide> (a, s) => (r)
     {{ i = local.inner<bits = @wide>(a, s) r = Relu(i) }}
 <domain: "local", opset_import: ["": OPSET, "qonnx.custom_op.general": 1]> inner <bits> (a, s) => (q)
-    {{ z = Constant<value_float = 0.0>() k = Constant<value_int = @bits>() b = Cast<to = 1>(k) q = {QUANT}(a, s, z, b) }}"""
+    {{ z = Constant<value_float = 0.0>() k = Constant<value_int = @bits>() b = Cast<to = 1>(k)
+       q = {QUANT}(a, s, z, b) }}"""
 FUNCTION_IN_LOOP = f"""g (float[N, 2] x) => (float[N, 2] y) {PARAMETERS}
 {{ y = Loop(n, t, x) <body = once (int64 i, bool k, float[N, 2] v) => (bool kk, float[N, 2] w)
     {{ kk = Identity(k) q = local.quantize(v, s) w = Add(q, s) }}> }}
 <domain: "local", opset_import: ["": 18, "qonnx.custom_op.general": 1]> quantize (a, s) => (q)
     {{ z = Constant<value_float = 0.0>() b = Constant<value_float = 3.0>() q = {QUANT}(a, s, z, b) }}"""
-BRANCH_IN_FUNCTION = f"""g (float[N, 2] x, bool c) => (float[N, 2] y) <float s = {{0.5}}> {{ y = local.choose(x, s, c) }}
+BRANCH_IN_FUNCTION = f"""g (float[N, 2] x, bool c) => (float[N, 2] y) <float s = {{0.5}}>
+{{ y = local.choose(x, s, c) }}
 <domain: "local", opset_import: ["": 18, "qonnx.custom_op.general": 1]> choose (a, s, c) => (q)
     {{ z = Constant<value_float = 0.0>() b = Constant<value_float = 3.0>()
-       q = If(c) <then_branch = yes () => (u) {{ u = {QUANT}(a, s, z, b) }}, else_branch = no () => (d) {{ d = Neg(a) }}> }}"""
+       q = If(c) <then_branch = yes () => (u) {{ u = {QUANT}(a, s, z, b) }},
+                else_branch = no () => (d) {{ d = Neg(a) }}> }}"""
 X = np.float32([[0.1, -0.3], [1, 9], [-7, 0.75]])
 YES = np.asarray(True)
 
