@@ -73,6 +73,11 @@ def _qcdq(path: Path) -> None:
     save(to_qcdq(cleanup_model(load(_file("model.onnx"))), partial=True).model, path)
 
 
+def _wide(path: Path) -> None:
+    """Write an MLP with activations of 10 bits."""
+    save(random_mlp(_SEED, MlpShape(activation_bits=10)), path)
+
+
 def _changed(path: Path) -> None:
     """Write the MLP with another value in one weight."""
     model = load(_file("model.onnx"))
@@ -105,6 +110,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "cnn.onnx": _cnn,
     "float.onnx": _float_mlp,
     "qcdq.onnx": _qcdq,
+    "wide.onnx": _wide,
     "changed.onnx": _changed,
     "inputs.npz": _inputs,
     "images.npz": _images,

@@ -150,3 +150,14 @@ rm -r /
     assert "    ```\n\n    ```text\n    42\n    ```\n" in shown
     assert "error: missing.onnx" in shown
     assert "rm -r /" in shown
+
+
+def test_messages_of_the_troubleshooting_page_are_those_of_the_code() -> None:
+    sources = [path.read_text("utf-8") for path in sorted((ROOT / "packages").glob("*/src/**/*.py"))]
+    code = re.sub(r'"\s*\n\s*f?"', "", "\n".join(sources))  # a message may go over several lines
+    code = re.sub(r"\{[^{}]*\}", "...", code)
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    for row in re.findall(r"^\| (`[^|]*) \|", page, re.MULTILINE):
+        for message in re.findall(r"`([^`]+)`", row):
+            for piece in re.split(r"\s*\.\.\.\s*", message):
+                assert piece in code, f"troubleshooting.md: {message!r}: no message holds {piece!r}"
