@@ -172,18 +172,19 @@ def test_any_batch_runs_where_the_file_says_one() -> None:
 
 def test_data_types_follow() -> None:
     text = """g (float[N, 8, 8, 2] x) => (float[N, P, Q, 8] y, float[N, 3] z)
-    <float s = {1}, float o = {0}, float b = {4}>
+    <float s = {1}, float o = {0}, float b = {4}, float one = {1}>
     { q = qonnx.custom_op.general.Quant<signed = 0>(x, s, o, b)
       m = qonnx.custom_op.general.MaxPoolNHWC<kernel_shape = [2, 2], pads = [0, 0, 0, 0], strides = [2, 2]>(q)
       y = qonnx.custom_op.general.Im2Col<stride = [1, 1], kernel_size = [2, 2], input_shape = "(1, 4, 4, 2)",
         pad_amount = [1, 1, 1, 1], pad_value = PAD>(m)
       p = qonnx.custom_op.general.QuantAvgPool2d<stride = 1, kernel = 2, ibits = 4, obits = 5, signed = 1>(m)
-      z = qonnx.custom_op.general.XnorPopcountMatMul(p, p) }"""
-    for pad, expected in (("0", "UINT4"), ("-1", "None")):
+      c = qonnx.custom_op.general.Quant<signed = 0>(x, s, o, one)
+      z = qonnx.custom_op.general.XnorPopcountMatMul(c, c) }"""
+    for pad, expected in (("0", "UINT4"), ("-1", "INT5")):
         model = from_proto(parser.parse_model(HEAD + text.replace("PAD", pad)))
         InferDataTypes().run(model)
         found = {value.name: str(get_datatype(value)) for node in model.graph for value in node.outputs}
-        assert found == {"q": "UINT4", "m": "UINT4", "y": expected, "p": "INT5", "z": "UINT32"}
+        assert found == {"q": "UINT4", "m": "UINT4", "y": expected, "p": "UINT5", "c": "BINARY", "z": "UINT32"}
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,7 @@ def inference_cost(model: ir.Model, *, discount_sparsity: bool = False) -> Infer
         InvalidModel: the model breaks its format.
     """
     cleaned = cleanup_model(model)
+    given = {value: get_datatype(value) for node in cleaned.graph for value in node.outputs}
     InferDataTypes().run(cleaned)
     FoldConstants(quantizers=True).run(cleaned)
     InferShapes().run(cleaned)
@@ -113,7 +114,7 @@ def inference_cost(model: ir.Model, *, discount_sparsity: bool = False) -> Infer
     uncounted: set[str] = set()
     for node in cleaned.graph:
         count = _COUNTED.get(node.op_type) if node.domain in ("", "ai.onnx", DOMAIN) else None
-        found = None if count is None else _node_cost(node, count, discount_sparsity)
+        found = None if count is None else _node_cost(node, count, discount_sparsity, given.get(node.outputs[0]))
         if found is not None:
             nodes.append(found)
         elif count is not None or node.op_type not in _FREE:
@@ -122,7 +123,10 @@ def inference_cost(model: ir.Model, *, discount_sparsity: bool = False) -> Infer
 
 
 def _node_cost(
-    node: ir.Node, count: Callable[[ir.Node, Shape, Shape, Shape], int], discount_sparsity: bool
+    node: ir.Node,
+    count: Callable[[ir.Node, Shape, Shape, Shape], int],
+    discount_sparsity: bool,
+    output_type: DataType | None,
 ) -> NodeCost | None:
     x, w, y = node.inputs[0], node.inputs[1], node.outputs[0]
     assert x is not None
@@ -142,7 +146,7 @@ def _node_cost(
     types = [_datatype(value) for value in (x, w)]
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     terms = [*types, *([] if bias is None else [_datatype(bias)])]
-    produced = get_datatype(y) or _sum_type(terms)
+    produced = output_type or _sum_type(terms)
     return NodeCost(node.name or "", node.op_type, macs, weights, math.prod(result), types[0], types[1], produced)
 
 

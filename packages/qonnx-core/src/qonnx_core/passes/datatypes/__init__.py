@@ -1,0 +1,1 @@
+"""The rules by which data types follow from each other, operator by operator."""
