@@ -41,6 +41,16 @@ def test_passes_run_in_order_and_their_edits_are_reported(model: Path, tmp_path:
     assert "BatchNormalization" not in ops
 
 
+def test_tensors_without_a_data_type_are_listed_with_the_reason(model: Path, tmp_path: Path) -> None:
+    code, stdout, stderr = run(model, "--clean", "--pass", "infer_datatypes", "-o", tmp_path / "out.onnx", "--json")
+    assert code == 0, stderr
+    untyped = json.loads(stdout)["untyped"]
+    assert untyped["global_in"] == "is an input without a data type; annotate it to say more"
+    assert run(model, "--pass", "infer_datatypes", "-o", tmp_path / "out.onnx")[0] == 0
+    result = CliRunner().invoke(app, ["info", str(model), "--json"])
+    assert json.loads(result.stdout)["untyped"] == untyped
+
+
 def test_the_list_names_every_pass(model: Path) -> None:
     code, stdout, _ = run("--list", "--json")
     assert code == 0

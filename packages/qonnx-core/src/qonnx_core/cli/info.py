@@ -20,6 +20,9 @@ from qonnx_core.cli.common import (
 NAME = "info"
 HELP = """Show a model's inputs, outputs and nodes after clean-up; these are the names that split.yaml uses.
 
+The data type of a tensor is annotated in the file or follows from quantizers and constants; below the nodes stands for
+which tensors none follows, and why.
+
 With --input-type the integer grid of every tensor is shown too: where a cut is possible, and why not elsewhere.
 Long grids (one scale for each channel) are shortened; --json has them whole."""
 
@@ -27,8 +30,14 @@ Long grids (one scale for each channel) are shortened; --json has them whole."""
 def command(model: ModelArgument, input_type: InputTypeOption = None, json_output: JsonOption = False) -> None:
     """Describe a model."""
     from qonnx_core.build.inputs import input_grids, input_names, output_names
+    from qonnx_core.ir.annotations import get_datatype
+    from qonnx_core.passes.infer_datatypes import InferDataTypes, infer_datatypes_report
 
     original, cleaned = read_and_clean(model)
+    typed = cleaned.clone()
+    InferDataTypes().run(typed)
+    untyped = infer_datatypes_report(typed)
+    datatypes = {v.name: str(get_datatype(v) or "") for node in typed.graph for v in node.outputs}
     grids: dict[str, Any] = {}
     if input_type:
         from qonnx_core.passes.streamline import grids_of
@@ -44,6 +53,7 @@ def command(model: ModelArgument, input_type: InputTypeOption = None, json_outpu
             "inputs": [v.name if v is not None else "" for v in node.inputs],
             "outputs": [v.name for v in node.outputs],
             "type": value_text(node.outputs[0]),
+            "datatype": datatypes[node.outputs[0].name],
             **({"grid": str(grids.get(node.outputs[0].name or "", ""))} if grids else {}),
         }
         for node in cleaned.graph
@@ -57,6 +67,7 @@ def command(model: ModelArgument, input_type: InputTypeOption = None, json_outpu
                 "outputs": outputs,
                 "names": {"inputs": input_names(original, cleaned), "outputs": output_names(original, cleaned)},
                 "nodes": nodes,
+                "untyped": dict(untyped),
             }
         )
         return
@@ -67,6 +78,11 @@ def command(model: ModelArgument, input_type: InputTypeOption = None, json_outpu
     ):
         rows = [(v["name"], v["type"], s[-1]) for v, s in zip(values, spoken, strict=True)]
         out.print(table(title, ("name", "type", "name in the file"), rows))
-    columns = ("node", "op type", "output", "type", *(("grid",) if grids else ()))
-    cells = [(n["name"], n["op_type"], n["outputs"][0], n["type"], shortened(n.get("grid", ""))) for n in nodes]
+    columns = ("node", "op type", "output", "type", "data type", *(("grid",) if grids else ()))
+    cells = [
+        (n["name"], n["op_type"], n["outputs"][0], n["type"], n["datatype"], shortened(n.get("grid", "")))
+        for n in nodes
+    ]
     out.print(table(f"{len(nodes)} nodes", columns, [row[: len(columns)] for row in cells]))
+    if untyped:
+        out.print(table("tensors without a data type", ("tensor", "why"), untyped))

@@ -75,6 +75,7 @@ def command(
 def _run(model: Path, steps: list[Pass], output: Path, clean: bool, json_output: bool) -> None:
     from qonnx_core import cleanup_model
     from qonnx_core.ir.verify import verify
+    from qonnx_core.passes.infer_datatypes import InferDataTypes, infer_datatypes_report
     from qonnx_core.passes.infer_shapes import InferShapes
 
     remarks = remarks_console(output, json_output)
@@ -85,10 +86,13 @@ def _run(model: Path, steps: list[Pass], output: Path, clean: bool, json_output:
     for step in steps:
         InferShapes().run(graph)
         done.append({"pass": step.name, "edits": step.run(graph)})
+    untyped = infer_datatypes_report(graph) if any(isinstance(step, InferDataTypes) for step in steps) else []
     InferShapes().run(graph)
     verify(graph)
     write_model(graph, output)
     if json_output:
-        print_json({"output": str(output), "passes": done, "nodes": len(graph.graph)})
+        print_json({"output": str(output), "passes": done, "nodes": len(graph.graph), "untyped": dict(untyped)})
         return
     remarks.print(table(spoken(output), ("pass", "edits"), [tuple(row.values()) for row in done]))
+    if untyped:
+        remarks.print(table("tensors without a data type", ("tensor", "why"), untyped))
