@@ -12,15 +12,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidInput
-from qonnx_core.execute.debug_names import add_debug_names
-from qonnx_core.execute.inputs import check_inputs, expected_inputs
-from qonnx_core.execute.lower import lower
+from qonnx_core.execute.inputs import check_inputs
+from qonnx_core.execute.prepare import prepare
 from qonnx_core.execute.samples import Progress, Samples, SampleSource, open_samples
-from qonnx_core.execute.session import RUNTIME_ERRORS, Mode, SessionSettings, open_session
-from qonnx_core.execute.tensors import Tensors, named_values
-from qonnx_core.formats.normalize import normalized_copy
-from qonnx_core.passes.infer_shapes import InferShapes
-from qonnx_core.passes.make_batch_symbolic import MakeBatchSymbolic
+from qonnx_core.execute.session import RUNTIME_ERRORS, Mode, SessionSettings, open_plain
 
 Array = NDArray[Any]
 
@@ -77,16 +72,12 @@ class CompiledModel:
         self, model: ir.Model, *, outputs: Sequence[str] | None = None, settings: SessionSettings | None = None
     ) -> None:
         self.settings = settings or SessionSettings()
-        self._model = normalized_copy(model)
-        InferShapes().run(self._model)
-        MakeBatchSymbolic().run(self._model)
-        add_debug_names(self._model)
-        self._expected = expected_inputs(self._model.graph.inputs)
+        prepared = prepare(model)
+        self._plain = prepared.plain
+        self._expected = prepared.inputs
         self.input_names = tuple(value.name for value in self._expected)
-        graph_outputs = tuple(value.name or "" for value in self._model.graph.outputs)
-        self._tensors = Tensors(self._model.graph)
-        lower(self._model)
-        self.output_names = self._tensors.select(graph_outputs if outputs is None else outputs)
+        self._tensors = prepared.tensors
+        self.output_names = self._tensors.select(prepared.outputs if outputs is None else outputs)
         self._plans: dict[tuple[str, ...], _Plan] = {}
         self._main = self._plan(())
 
@@ -201,18 +192,11 @@ class CompiledModel:
         plan = self._plans.get(asked)
         if plan is None:
             names = tuple(dict.fromkeys((*self.output_names, *self._tensors.select(asked))))
-            plan = _Plan(list(names), self._open(names))
+            plan = _Plan(list(names), open_plain(self._plain, names, self.settings))
             if len(self._plans) >= _MAX_SESSIONS:
                 del self._plans[next(iter(self._plans))]
             self._plans[asked] = plan
         return plan
-
-    def _open(self, names: tuple[str, ...]) -> onnxruntime.InferenceSession:
-        copy = self._model.clone()
-        values = named_values(copy.graph)
-        copy.graph.outputs.clear()
-        copy.graph.outputs.extend(values[name] for name in names)
-        return open_session(copy, settings=self.settings)
 
 
 def _slice(arrays: dict[str, Array], start: int, stop: int) -> dict[str, Array]:

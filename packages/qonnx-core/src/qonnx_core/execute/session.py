@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import onnx_ir as ir
 import onnxruntime
@@ -15,6 +15,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from qonnx_core.errors import InvalidInput, InvalidModel
 from qonnx_core.execute.providers import CPU, CUDA, missing, provider_names
 from qonnx_core.formats.writer import serialize, total_bytes
+
+if TYPE_CHECKING:
+    from qonnx_core.execute.plain_graph import PlainGraph
 
 Mode = Literal["exact", "fast"]
 
@@ -125,15 +128,41 @@ def open_session(
             ir.save(model, file, external_data="model.data")
             return _session(str(file), settings)
     except RUNTIME_ERRORS as error:
-        raise InvalidModel(
-            f"model: onnxruntime does not accept it: {' '.join(str(error).split())}; expected operators and types that "
-            "it can run. Check the node named there."
-        ) from error
+        raise _not_accepted(error) from error
 
 
-def _session(source: bytes | str, settings: SessionSettings) -> onnxruntime.InferenceSession:
-    options: dict[str, Any] = {"disabled_optimizers": settings.disabled_optimizers(), "enable_fallback": 0}
-    session = onnxruntime.InferenceSession(source, settings.options(), providers=settings.provider_list(), **options)
+def open_plain(plain: PlainGraph, outputs: Sequence[str], settings: SessionSettings) -> onnxruntime.InferenceSession:
+    """Return a session that computes the tensors of these names; it keeps ``plain.large`` where it is.
+
+    Raises:
+        InvalidModel: onnxruntime does not accept the graph.
+        ToolMissing: a provider cannot be used here.
+    """
+    content = plain.with_outputs(outputs).SerializeToString()
+    try:
+        return _session(content, settings, plain.large)
+    except RUNTIME_ERRORS as error:
+        raise _not_accepted(error) from error
+
+
+def _not_accepted(error: Exception) -> InvalidModel:
+    return InvalidModel(
+        f"model: onnxruntime does not accept it: {' '.join(str(error).split())}; expected operators and types that "
+        "it can run. Check the node named there."
+    )
+
+
+def _session(
+    source: bytes | str, settings: SessionSettings, large: Mapping[str, onnxruntime.OrtValue] | None = None
+) -> onnxruntime.InferenceSession:
+    arguments: dict[str, Any] = {"disabled_optimizers": settings.disabled_optimizers(), "enable_fallback": 0}
+    options = settings.options()
+    if large:
+        options.add_external_initializers(list(large), list(large.values()))
+        if settings.providers == (CPU,):  # otherwise the tensors are copied to where they are needed
+            for name, value in large.items():
+                options.add_initializer(name, value)
+    session = onnxruntime.InferenceSession(source, options, providers=settings.provider_list(), **arguments)
     unused = [name for name in settings.providers if name not in session.get_providers()]
     if unused:  # a library that it needs is missing: onnxruntime would go on without it and say so in its log only
         raise missing(unused[0], "onnxruntime has it, but cannot start it")

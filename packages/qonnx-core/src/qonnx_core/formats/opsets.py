@@ -60,6 +60,11 @@ def raise_opset(model: ir.Model) -> None:
         part.opset_imports[""] = TARGET_OPSET
 
 
+def is_current(node: ir.Node, version: int) -> bool:
+    """Return whether a standard node of this opset reads the same in opset 21, so that it can stay as it is."""
+    return version >= max(_CHANGED.get(node.op_type, 0), _OLDEST)
+
+
 def _know_ranks(model: ir.Model) -> None:
     """Infer shapes where an operator's new form depends on the rank of its input."""
     from qonnx_core.passes.infer_shapes import InferShapes  # formats and passes know each other only here
@@ -253,3 +258,7 @@ _ADAPTERS: tuple[tuple[tuple[str, ...], int, _Adapter], ...] = (
     (("Resize",), 11, _resize),
     (("Scatter",), 11, _scatter),
 )
+_CHANGED: dict[str, int] = dict(_NO_WAY)
+for _op_types, _until, _ in _ADAPTERS:
+    for _op_type in _op_types:
+        _CHANGED[_op_type] = max(_until, _CHANGED.get(_op_type, 0))

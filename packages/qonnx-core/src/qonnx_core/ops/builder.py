@@ -3,12 +3,13 @@
 The same ``body`` of an operator is traced by
 
 - :class:`FunctionBuilder`: everything symbolic, attributes by reference; the result is an ONNX function;
-- :class:`GraphBuilder`: attributes and known inputs are arrays, and whatever depends on them alone is computed on
-  the spot; the result is a handful of plain nodes for the executor.
+- :class:`SpecializingBuilder`: attributes and known inputs are arrays, and whatever depends on them alone is computed
+  on the spot; the result is a handful of plain nodes for the executor.
 """
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Operand = ir.Value | Array | np.generic
+_KNOWN = (np.ndarray, np.generic)
 
 _FOLD: Mapping[str, Callable[..., Any]] = {
     "Abs": np.abs,
@@ -47,7 +49,12 @@ _FOLD: Mapping[str, Callable[..., Any]] = {
 
 def is_known(*operands: Operand) -> bool:
     """Return whether all of these are arrays, not values of the running model."""
-    return not any(isinstance(operand, ir.Value) for operand in operands)
+    return not any(_is_value(operand) for operand in operands)
+
+
+def _is_value(operand: Operand) -> bool:
+    # Asked for arrays first: whether something is an ir.Value takes twenty times longer to deny.
+    return not isinstance(operand, _KNOWN) and isinstance(operand, ir.Value)
 
 
 class Builder(ABC):
@@ -73,7 +80,9 @@ class Builder(ABC):
 
     def value(self, operand: Operand) -> ir.Value:
         """Return the operand as a value of the graph; an array becomes a constant."""
-        return operand if isinstance(operand, ir.Value) else self.constant(np.asarray(operand))
+        if isinstance(operand, _KNOWN) or not isinstance(operand, ir.Value):
+            return self.constant(np.asarray(operand))
+        return operand
 
     @abstractmethod
     def constant(self, array: Array) -> ir.Value:
@@ -93,7 +102,7 @@ class Builder(ABC):
 
     def like(self, operand: Operand, x: Operand) -> Operand:
         """Return the operand in the element type of ``x``."""
-        if not isinstance(x, ir.Value):
+        if isinstance(x, _KNOWN) or not isinstance(x, ir.Value):
             return self.cast(operand, ir.DataType.from_numpy(np.asarray(x).dtype))
         if x.dtype is not None:
             return self.cast(operand, x.dtype)
@@ -101,14 +110,16 @@ class Builder(ABC):
 
     def cast(self, operand: Operand, dtype: ir.DataType) -> Operand:
         """Return the operand in this element type; a known number beyond its range becomes the largest there is."""
-        if isinstance(operand, ir.Value):
-            return (
-                operand
-                if operand.dtype == dtype
-                else self.typed(self.node("Cast", [operand], {"to": int(dtype)})[0], dtype)
-            )
-        array = np.asarray(operand)
-        return _saturated(array, dtype.numpy())
+        if not isinstance(operand, _KNOWN) and isinstance(operand, ir.Value):
+            if operand.dtype == dtype:
+                return operand
+            return self.typed(self.node("Cast", [operand], {"to": int(dtype)})[0], dtype)
+        array, wanted = np.asarray(operand), _numpy_type(dtype)
+        if array.dtype == wanted:
+            return array
+        if array.ndim == 0 and array.dtype.kind == "f":
+            return _saturated_number(float(array), array.dtype, wanted)
+        return _saturated(array, wanted)
 
     @staticmethod
     def typed(value: ir.Value, dtype: ir.DataType) -> ir.Value:
@@ -127,9 +138,18 @@ class Builder(ABC):
         return self("Where", condition, yes, no)
 
 
+@functools.cache
+def _numpy_type(dtype: ir.DataType) -> np.dtype[Any]:
+    return dtype.numpy()
+
+
+@functools.lru_cache(4096)
+def _saturated_number(number: float, given: np.dtype[Any], dtype: np.dtype[Any]) -> Array:
+    """Return the number in another type; bounds of quantizers come again and again."""
+    return _saturated(np.asarray(number, dtype=given), dtype)
+
+
 def _saturated(array: Array, dtype: np.dtype[Any]) -> Array:
-    if array.dtype == dtype:
-        return array
     if dtype.kind == "f" and array.dtype.kind in "fiu":
         top = np.finfo(dtype).max
         wide = array.astype(np.float64)
@@ -163,7 +183,41 @@ class FunctionBuilder(Builder):
         return None
 
 
-class GraphBuilder(Builder):
+class SpecializingBuilder(Builder):
+    """Computes at once whatever depends on attributes and known inputs alone."""
+
+    def passed(self, name: str, attribute: str, value: int | float | tuple[int, ...]) -> ir.Attr:
+        """Return an attribute of this value."""
+        return ir.convenience.convert_attribute(name, int(value) if isinstance(value, bool) else value)
+
+    def attribute(self, name: str, value: int | float | tuple[int, ...]) -> Operand:
+        """Return the attribute's value."""
+        return np.asarray(value, dtype=np.float32 if isinstance(value, float) else np.int64)
+
+    def __call__(self, op_type: str, *inputs: Operand, **attributes: Any) -> Operand:
+        """Return the output of a new node; nothing is added where the operation changes no value and no shape."""
+        first = next((x for x in inputs if _is_value(x)), None)
+        if not isinstance(first, ir.Value):
+            return super().__call__(op_type, *inputs, **attributes)
+        if first is inputs[0] and op_type in _NEUTRAL and _changes_nothing(first, op_type, inputs[1]):
+            return first
+        elementwise = op_type in _ELEMENTWISE
+        half = first.dtype is ir.DataType.FLOAT16 and (elementwise or op_type == "GreaterOrEqual")
+        given = [self.cast(x, ir.DataType.FLOAT) for x in inputs] if half else inputs
+        result = self.node(op_type, given, attributes)[0]
+        if elementwise:
+            if half:
+                # onnxruntime computes float16 in float32 and does not round between its own operators; it does round
+                # where a conversion is written out.
+                result = self.value(self.cast(self.typed(result, ir.DataType.FLOAT), ir.DataType.FLOAT16))
+            result.type = first.type
+            result.shape = _broadcast(first, inputs)
+        elif op_type == "Where" and (dtype := _dtype(inputs[1])) is not None:
+            result.dtype = dtype
+        return result
+
+
+class GraphBuilder(SpecializingBuilder):
     """Writes plain nodes into a graph; new constants become initializers of ``graph``."""
 
     def __init__(self, graph: ir.Graph, prefix: str, known: Callable[[ir.Value], Array | None]) -> None:
@@ -177,46 +231,16 @@ class GraphBuilder(Builder):
         number = 0
         while (name := f"{self._prefix}/constant_{len(self._graph.initializers) + number}") in self._graph.initializers:
             number += 1
-        value = ir.val(name, const_value=ir.tensor(array, name=name))
+        value = ir.val(name, const_value=ir.Tensor(array, name=name))
         self._graph.register_initializer(value)
         return value
-
-    def passed(self, name: str, attribute: str, value: int | float | tuple[int, ...]) -> ir.Attr:
-        """Return an attribute of this value."""
-        return ir.convenience.convert_attribute(name, int(value) if isinstance(value, bool) else value)
-
-    def attribute(self, name: str, value: int | float | tuple[int, ...]) -> Operand:
-        """Return the attribute's value."""
-        return np.asarray(value, dtype=np.float32 if isinstance(value, float) else np.int64)
 
     def known(self, value: ir.Value) -> Array | None:
         """Return the array behind an initializer or Constant."""
         return self._known(value)
 
-    def __call__(self, op_type: str, *inputs: Operand, **attributes: Any) -> Operand:
-        """Return the output of a new node; nothing is added where the operation changes no value and no shape."""
-        if len(inputs) == 2 and isinstance(inputs[0], ir.Value) and is_known(inputs[1]):
-            neutral = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}.get(op_type)
-            if neutral is not None and np.all(np.asarray(inputs[1]) == neutral) and _fits(inputs[1], inputs[0]):
-                return inputs[0]
-        first = next((x for x in inputs if isinstance(x, ir.Value)), None)
-        half = first is not None and first.dtype == ir.DataType.FLOAT16 and op_type in (*_ELEMENTWISE, "GreaterOrEqual")
-        given = [self.cast(x, ir.DataType.FLOAT) for x in inputs] if half else inputs
-        result = super().__call__(op_type, *given, **attributes)
-        if not isinstance(result, ir.Value) or first is None:
-            return result
-        if op_type in _ELEMENTWISE:
-            if half:
-                # onnxruntime computes float16 in float32 and does not round between its own operators; it does round
-                # where a conversion is written out.
-                result = self.value(self.cast(self.typed(result, ir.DataType.FLOAT), ir.DataType.FLOAT16))
-            result.type = first.type
-            result.shape = _broadcast(inputs)
-        elif op_type == "Where" and (dtype := _dtype(inputs[1])) is not None:
-            result.dtype = dtype
-        return result
 
-
+_NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
 _ELEMENTWISE = frozenset(("Abs", "Add", "Ceil", "Clip", "Div", "Floor", "Max", "Min", "Mul", "Round", "Sign", "Sub"))
 
 
@@ -236,10 +260,18 @@ def _fits(constant: Operand, x: ir.Value) -> bool:
     return all(dim in (1, known) for dim, known in zip(reversed(dims), reversed(tuple(x.shape)), strict=False))
 
 
-def _broadcast(inputs: Sequence[Operand]) -> ir.Shape | None:
+def _changes_nothing(x: ir.Value, op_type: str, operand: Operand) -> bool:
+    """Return whether the operand is known to be 0 in a sum or 1 in a product, and widens no shape."""
+    if _is_value(operand):
+        return False
+    array = np.asarray(operand)
+    equal = array == _NEUTRAL[op_type]
+    return bool(equal) if array.ndim == 0 else bool(np.all(equal)) and _fits(array, x)
+
+
+def _broadcast(first: ir.Value, inputs: Sequence[Operand]) -> ir.Shape | None:
     """Return the shape after broadcasting where it is the shape of the first value, else None: not needed further."""
-    first = next(x for x in inputs if isinstance(x, ir.Value))
-    if first.shape is None:
+    shape = first.shape
+    if shape is None:
         return None
-    rest = [x for x in inputs if x is not first]
-    return first.shape if all(not isinstance(x, ir.Value) and _fits(x, first) for x in rest) else None
+    return shape if all(x is first or (not _is_value(x) and _fits(x, first)) for x in inputs) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.ir.datatypes import DataType
-from qonnx_core.ops.builder import Array, Builder, Operand, is_known
+from qonnx_core.ops.builder import Array, Builder, FunctionBuilder, Operand, is_known
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.rounding import Rounding, round_by
 
@@ -48,8 +49,7 @@ class Quant(QonnxOp):
         signed, narrow = op.attribute("signed", self.signed), op.attribute("narrow", self.narrow)
         low, high = bounds(op, signed, narrow, bitwidth)
         y = op("Add", op("Div", x, scale), zeropt)
-        one_bit = op("Equal", op.cast(bitwidth, _DOUBLE), np.float64(1))
-        is_bipolar = op("And", one_bit, op("Equal", signed, np.int64(1)))
+        is_bipolar = _is_bipolar(op, signed, bitwidth)
         if is_known(is_bipolar) and np.all(np.asarray(is_bipolar)):
             y = bipolar(op, y)
         else:
@@ -84,11 +84,30 @@ class IntQuant(Quant):
     op_type: ClassVar[str] = "IntQuant"
 
 
+def _is_bipolar(op: Builder, signed: Operand, bitwidth: Operand) -> Operand:
+    if is_known(signed, bitwidth):
+        return np.asarray(np.logical_and(np.asarray(bitwidth) == 1, np.asarray(signed) == 1))
+    one_bit = op("Equal", op.cast(bitwidth, _DOUBLE), np.float64(1))
+    return op("And", one_bit, op("Equal", signed, np.int64(1)))
+
+
 def bounds(op: Builder, signed: Operand, narrow: Operand, bitwidth: Operand) -> tuple[Operand, Operand]:
     """Return the smallest and the largest integer of a width, in float64.
 
     Signed: ``-2^(b-1) + narrow`` to ``2^(b-1) - 1``; unsigned: ``0`` to ``2^b - 1 - narrow``.
     """
+    if is_known(signed, narrow, bitwidth) and np.ndim(np.asarray(bitwidth)) == 0:
+        return _known_bounds(bool(signed), bool(narrow), float(np.asarray(bitwidth)))
+    return _bounds(op, signed, narrow, bitwidth)
+
+
+@functools.lru_cache(1024)
+def _known_bounds(signed: bool, narrow: bool, bitwidth: float) -> tuple[Operand, Operand]:
+    """Return the bounds where all is known; a network has few different ones."""
+    return _bounds(FunctionBuilder(), np.int64(signed), np.int64(narrow), np.float64(bitwidth))
+
+
+def _bounds(op: Builder, signed: Operand, narrow: Operand, bitwidth: Operand) -> tuple[Operand, Operand]:
     is_signed = op.cast(signed, _DOUBLE)
     is_narrow = op.cast(narrow, _DOUBLE)
     count = op("Pow", np.float64(2), op("Sub", op.cast(bitwidth, _DOUBLE), is_signed))  # 2^(b-1) or 2^b

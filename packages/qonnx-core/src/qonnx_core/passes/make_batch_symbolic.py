@@ -30,8 +30,7 @@ class MakeBatchSymbolic:
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return 1 where the batch became symbolic, else 0."""
-        inputs = model.graph.inputs
-        if not inputs or any(value.shape is None or len(value.shape) == 0 or value.shape[0] != 1 for value in inputs):
+        if not has_batch_of_one(model):
             return 0
         trial = model.clone()
         try:
@@ -42,6 +41,12 @@ class MakeBatchSymbolic:
             return 0
         _open_batch(model)
         return 1
+
+
+def has_batch_of_one(model: ir.Model) -> bool:
+    """Return whether the first axis of every input is 1, and there is an input."""
+    shapes = [value.shape for value in model.graph.inputs]
+    return bool(shapes) and all(shape is not None and len(shape) > 0 and shape[0] == 1 for shape in shapes)
 
 
 def _open_batch(model: ir.Model) -> None:

@@ -1,0 +1,73 @@
+"""Computes the steps of a quantizer on a constant, with the bits that onnxruntime gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from qonnx_core.execute.steps import StepBuilder
+from qonnx_core.ops.builder import Array
+
+# Each of these rounds at most once, as IEEE 754 says, so every implementation gives the same bits; NaN apart.
+_SAME_BITS: Mapping[str, Callable[..., Any]] = {
+    "Abs": np.absolute,
+    "Add": np.add,
+    "Ceil": np.ceil,
+    "Clip": np.clip,  # of two zeros both give the first; onnxruntime's Max and Min give either, so they are not here
+    "Div": np.divide,
+    "Floor": np.floor,
+    "GreaterOrEqual": np.greater_equal,
+    "Mul": np.multiply,
+    "Round": np.rint,
+    "Sign": np.sign,
+    "Sub": np.subtract,
+}
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def compute(builder: StepBuilder, result: ir.Value, x: ir.Value, array: Array) -> Array | None:
+    """Return the result of the steps where ``x`` is this array; None where that is left to onnxruntime.
+
+    Left are operations that round more than once or that are unknown here, element types other than float32 and
+    float64, and NaN.
+    """
+    if array.dtype not in _FLOATS:
+        return None
+    known: dict[ir.Value, Array] = {**builder.constants, x: array}
+    fresh: set[ir.Value] = set()  # arrays that were made here and are read once more at most, so can be written over
+    last = {value: number for number, step in enumerate(builder.steps) for value in step.inputs}
+    with np.errstate(all="ignore"):
+        for number, step in enumerate(builder.steps):
+            target = next((v for v in step.inputs if v in fresh and last[v] == number and v is not result), None)
+            made = _apply(step.op_type, step.attributes, [known[value] for value in step.inputs],
+                          None if target is None else known[target])  # fmt: skip
+            if made is None or len(step.outputs) != 1:
+                return None
+            for value in step.inputs:
+                if value in fresh and last[value] == number and value is not result:
+                    del known[value]
+                    fresh.discard(value)
+            known[step.outputs[0]] = made
+            fresh.add(step.outputs[0])
+        found = known[result]
+        return None if found.size and np.isnan(np.min(found)) else found
+
+
+def _apply(op_type: str, attributes: Mapping[str, Any], inputs: Sequence[Array], target: Array | None) -> Array | None:
+    if attributes or any(array.dtype != inputs[-1].dtype for array in inputs[1:]):
+        return None
+    if op_type == "Where":
+        return np.asarray(np.where(*inputs))
+    if inputs[0].dtype != inputs[-1].dtype:
+        return None
+    shape = np.broadcast_shapes(*(array.shape for array in inputs))
+    out = target if target is not None and target.shape == shape and target.dtype == inputs[0].dtype else None
+    function = _SAME_BITS.get(op_type)
+    if function is None:
+        return None
+    if op_type == "GreaterOrEqual":
+        out = None
+    return np.asarray(function(*inputs, out=out))

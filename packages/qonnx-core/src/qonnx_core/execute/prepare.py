@@ -1,0 +1,64 @@
+"""Brings a model to the plain graph that is run, by the shortest way that is right for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from qonnx_core.execute.debug_names import add_debug_names
+from qonnx_core.execute.inputs import ExpectedInput, expected_inputs
+from qonnx_core.execute.lower import lower
+from qonnx_core.execute.plain_graph import NotReady, PlainGraph
+from qonnx_core.execute.tensors import Tensors
+from qonnx_core.formats.normalize import normalized_copy
+from qonnx_core.passes.base import has_graphs
+from qonnx_core.passes.infer_shapes import InferShapes
+from qonnx_core.passes.make_batch_symbolic import MakeBatchSymbolic, has_batch_of_one
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A model in plain ONNX, with what its user has to know: its inputs, outputs and tensors."""
+
+    plain: PlainGraph
+    inputs: tuple[ExpectedInput, ...]
+    outputs: tuple[str, ...]
+    tensors: Tensors
+
+
+def prepare(model: ir.Model) -> Prepared:
+    """Return the model in plain ONNX; the model itself is not changed.
+
+    A normalised model whose batch is no 1 is read in one sweep. Another one is copied, normalised, its shapes are
+    inferred, and a batch of 1 is made symbolic where that is provably the same.
+
+    Raises:
+        InvalidModel: the model breaks its format, or its shapes contradict each other.
+        Unsupported: an operator belongs to the format, but nothing here defines it.
+    """
+    if not has_batch_of_one(model):
+        try:
+            return _prepared(PlainGraph(model, prepared=False), model)
+        except NotReady:
+            pass
+    copy = normalized_copy(model)
+    InferShapes().run(copy)
+    MakeBatchSymbolic().run(copy)
+    add_debug_names(copy)
+    if not any(has_graphs(node) for node in copy.graph):
+        try:
+            return _prepared(PlainGraph(copy, prepared=True), copy)
+        except NotReady:  # the definition of an operator holds a graph
+            pass
+    tensors = Tensors(copy.graph)  # before there are more of them
+    lower(copy)
+    return Prepared(PlainGraph(copy, prepared=True), expected_inputs(copy.graph.inputs), _outputs(copy), tensors)
+
+
+def _prepared(plain: PlainGraph, model: ir.Model) -> Prepared:
+    return Prepared(plain, expected_inputs(model.graph.inputs), _outputs(model), Tensors(model.graph))
+
+
+def _outputs(model: ir.Model) -> tuple[str, ...]:
+    return tuple(value.name or "" for value in model.graph.outputs)
