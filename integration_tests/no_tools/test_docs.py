@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import importlib
+import importlib.util
+import inspect
 import re
+import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from qonnx_core.testing.random_mlp import MlpShape, random_mlp
 from road import ROOT
 
 TOOLS = ROOT / "tools"
@@ -56,8 +64,6 @@ def test_every_operator_and_its_function_are_shown(site: ModuleType) -> None:
 
 
 def test_every_input_and_attribute_says_what_it_means() -> None:
-    import dataclasses
-
     from qonnx_core.ops.registry import BUILT_IN
 
     for op in BUILT_IN:
@@ -161,3 +167,58 @@ def test_messages_of_the_troubleshooting_page_are_those_of_the_code() -> None:
         for message in re.findall(r"`([^`]+)`", row):
             for piece in re.split(r"\s*\.\.\.\s*", message):
                 assert piece in code, f"troubleshooting.md: {message!r}: no message holds {piece!r}"
+
+
+def right_column() -> list[str]:
+    """Return the code spans of the column `here` of the tables in coming-from.md."""
+    page = (ROOT / "docs" / "coming-from.md").read_text("utf-8")
+    rows = [row for table in re.findall(r"\| here \|\n\|[-|]+\n((?:\|.*\n)+)", page) for row in table.splitlines()]
+    assert len(rows) > 100
+    return [span for row in rows for span in re.findall(r"`([^`]+)`", row.strip("| ").split(" | ", 1)[1])]
+
+
+@pytest.mark.parametrize("span", sorted({span for span in right_column() if span.startswith("qonnx ")}))
+def test_a_command_beside_another_tools_exists_with_its_options(span: str, site: ModuleType) -> None:
+    import docs_commands
+
+    _, name, *words = shlex.split(span)
+    command = docs_commands.commands()[name]
+    options = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+    assert {word for word in words if word.startswith("-")} <= options, span
+
+
+@pytest.mark.parametrize("span", sorted({span for span in right_column() if not span.startswith("qonnx ")}))
+def test_a_name_beside_another_tools_exists_and_takes_these_arguments(span: str) -> None:
+    model = random_mlp(1, MlpShape())
+    known = {"model": model, "value": model.graph.inputs[0], "node": model.graph[0]}
+    resolve(ast.parse(span, mode="eval").body, known)
+
+
+def resolve(tree: ast.expr, known: Mapping[str, object]) -> object:
+    """Return what an expression names; a call gives None, after a look at the names of its arguments."""
+    match tree:
+        case ast.Name(id=name):
+            if name in known:
+                return known[name]
+            for package in ("qonnx_core", ""):
+                try:
+                    return getattr(importlib.import_module(package), name) if package else importlib.import_module(name)
+                except AttributeError:
+                    if importlib.util.find_spec(f"{package}.{name}") is not None:
+                        return importlib.import_module(f"{package}.{name}")
+            raise AssertionError(f"{name}: there is no such name")
+        case ast.Attribute(value=inner, attr=name):
+            owner = resolve(inner, known)
+            if isinstance(owner, ModuleType) and not hasattr(owner, name):
+                return importlib.import_module(f"{owner.__name__}.{name}")
+            if dataclasses.is_dataclass(owner) and name in {field.name for field in dataclasses.fields(owner)}:
+                return None
+            return getattr(owner, name)
+        case ast.Subscript(value=inner):
+            return resolve(inner, known)[0]  # type: ignore[index]
+        case ast.Call(func=called, keywords=keywords):
+            parameters = inspect.signature(resolve(called, known)).parameters  # type: ignore[arg-type]
+            takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+            assert takes_any or {word.arg for word in keywords} <= parameters.keys(), ast.unparse(tree)
+            return None
+    raise AssertionError(f"{ast.unparse(tree)}: expected a name or a call")
