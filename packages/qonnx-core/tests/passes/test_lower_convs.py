@@ -171,7 +171,10 @@ def test_random_convolutions_keep_their_bits(data: st.DataObject) -> None:
     groups = draw(st.sampled_from([1, 1, 2, 3]))
     channels, filters = groups * draw(st.integers(1, 3)), groups * draw(st.integers(1, 3))
     kernel, strides, dilations = ([draw(st.integers(1, 3)) for _ in range(2)] for _ in range(3))
-    size = [dilation * (number - 1) + 1 + draw(st.integers(0, 4)) for number, dilation in zip(kernel, dilations)]
+    size = [
+        dilation * (number - 1) + 1 + draw(st.integers(0, 4))
+        for number, dilation in zip(kernel, dilations, strict=True)
+    ]
     pads = [draw(st.integers(0, 2)) for _ in range(4)]
     w = whole(draw(st.integers(0, 99)), filters, channels // groups, *kernel)
     scale_shape = [draw(st.sampled_from([1, size])) for size in w.shape]

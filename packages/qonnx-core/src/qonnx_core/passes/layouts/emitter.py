@@ -12,19 +12,27 @@ from numpy.typing import NDArray
 from qonnx_core.passes.base import graphs_of
 
 
-class Emitter:
-    """Adds to one graph of a model; constants go there too."""
+def taken_names(model: ir.Model) -> set[str]:
+    """Return the names of all nodes and tensors."""
+    taken: set[str] = set()
+    for graph in graphs_of(model):
+        taken.update(value.name or "" for value in (*graph.inputs, *graph.initializers.values()))
+        for node in graph:
+            taken.add(node.name or "")
+            taken.update(value.name or "" for value in node.outputs)
+    return taken
 
-    def __init__(self, model: ir.Model, graph: ir.Graph) -> None:
+
+class Emitter:
+    """Adds to one graph of a model; constants go there too.
+
+    ``taken`` are the names that are no longer free (see :func:`taken_names`); several emitters can share them.
+    """
+
+    def __init__(self, model: ir.Model, graph: ir.Graph, taken: set[str] | None = None) -> None:
         self.model = model
         self.graph = graph
-        self._taken: set[str] = set()
-        for any_graph in graphs_of(model):
-            self._taken.update(value.name or "" for value in (*any_graph.inputs, *any_graph.initializers.values()))
-            for node in any_graph:
-                self._taken.add(node.name or "")
-                self._taken.update(value.name or "" for value in node.outputs)
-        self._vectors: dict[tuple[int, ...], ir.Value] = {}
+        self._taken = taken_names(model) if taken is None else taken
 
     def fresh(self, stem: str) -> str:
         """Return a name that starts with ``stem`` and that no tensor and no node has."""
@@ -48,7 +56,7 @@ class Emitter:
 
     def node(
         self,
-        before: ir.Node,
+        before: ir.Node | None,
         op_type: str,
         inputs: Sequence[ir.Value | None],
         attributes: Mapping[str, Any] | None = None,
@@ -61,7 +69,7 @@ class Emitter:
         """Return a new node in front of ``before``.
 
         Args:
-            before: the node that it is put in front of.
+            before: the node that it is put in front of; None puts it at the end.
             op_type: its operator.
             inputs: what it reads.
             attributes: their values by name; None values are left out.
@@ -87,5 +95,8 @@ class Emitter:
             value.name = self.fresh(name)
         if source is not None:
             made.metadata_props.update(source.metadata_props)
-        self.graph.insert_before(before, made)
+        if before is None:
+            self.graph.append(made)
+        else:
+            self.graph.insert_before(before, made)
         return made

@@ -16,16 +16,15 @@ from qonnx_core.passes.layouts.emitter import Emitter
 
 Move = Callable[[Array], Array]
 
-BROADCASTING = frozenset(
-    ("Add", "And", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual", "Less")
-    + ("LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor")
-)
-UNARY = frozenset(
-    ("Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "Ceil", "Celu", "Clip", "Cos")
-    + ("Cosh", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN")
-    + ("LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign")
-    + ("Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Tan", "Tanh", "ThresholdedRelu")
-)
+_BROADCASTING = """
+Add And BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or PRelu
+Pow Sub Sum Where Xor"""
+_UNARY = """
+Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Clip Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid
+HardSwish Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh
+Softplus Softsign Sqrt Tan Tanh ThresholdedRelu"""
+BROADCASTING = frozenset(_BROADCASTING.split())
+UNARY = frozenset(_UNARY.split())
 _MAX_DEPTH = 16  # nodes between a constant and the value; deeper trees are left to constant folding
 
 
@@ -64,6 +63,25 @@ class Statics:
             suffix: last part of new names.
         """
         return self._moved(value, rank, key, (move, data_move or move), before, suffix, 0, parameter=False)
+
+    def can_move(self, value: ir.Value, rank: int) -> bool:
+        """Return whether :meth:`moved` would return a value, for the same move of data and parameters."""
+        return self._can_move(value, rank, 0)
+
+    def _can_move(self, value: ir.Value, rank: int, depth: int) -> bool:
+        array = constant_array(value)
+        if array is not None:
+            return array.ndim <= rank
+        node = value.producer()
+        if node is None or depth >= _MAX_DEPTH or len(node.outputs) != 1 or any(x is None for x in node.inputs):
+            return False
+        kind = _kind(node, self._imports)
+        if kind is None:
+            return False
+        sources = [source for source in node.inputs if source is not None]
+        if kind == "unary":
+            return all(map(is_static_scalar, sources[1:])) and self._can_move(sources[0], rank, depth + 1)
+        return all(self._can_move(source, rank, depth + 1) for source in sources)
 
     def _moved(
         self,

@@ -1,0 +1,74 @@
+"""Brings a whole model to channels-last operators, with a Transpose only where the model itself has a border."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from qonnx_core.errors import Unsupported
+from qonnx_core.ops.channels_last import CHANNELS_LAST
+from qonnx_core.passes.base import graphs_of
+from qonnx_core.passes.layouts.conversion import Conversion
+from qonnx_core.passes.layouts.emitter import taken_names
+from qonnx_core.passes.layouts.to_channels_last import ChannelsLastTarget
+from qonnx_core.passes.remove_unused import RemoveUnused
+
+
+@dataclass(frozen=True)
+class ConvertToChannelsLast:
+    """A model on ``(N, C, ...)`` becomes the same one on ``(N, ..., C)``, for one, two and three spatial axes.
+
+    Conv, MaxPool and BatchNormalization become those of ``qonnx.custom_op.channels_last``; MultiThreshold and
+    QuantAvgPool2d get their layout; everything between them works on the same data in the new order. Weights, scales
+    and flattened features are reordered in the stored tensors, quantized ones too. A Transpose is left where a tensor
+    of 3 to 5 axes enters or leaves the graph, and around operators that know no other layout.
+
+    Equal to the bit where sums are exact in float32; else only the sums of AveragePool, of means and of a MatMul or
+    Gemm behind a Flatten are made in another order. Graph inputs keep their layout unless
+    ``make_input_channels_last``; graph outputs always keep it.
+
+    ``strict`` raises Unsupported where an operator with a channels-last form cannot take it; otherwise it stays, and
+    :meth:`refusals` says why.
+    """
+
+    make_input_channels_last: bool = False
+    strict: bool = False
+    name: str = "convert_to_channels_last"
+
+    def run(self, model: ir.Model) -> int:
+        """Edit the model in place; return the number of nodes and inputs that changed. Shapes have to be inferred.
+
+        Raises:
+            Unsupported: ``strict``, and an operator cannot be converted; with all reasons.
+        """
+        target = ChannelsLastTarget(model)
+        reasons = self.refusals(model)
+        if self.strict and reasons:
+            raise Unsupported("model: has operators that cannot be brought to channels last", reasons)
+        edits = 0
+        taken = taken_names(model)
+        for graph in graphs_of(model):
+            inputs = self.make_input_channels_last and graph is model.graph
+            edits += Conversion(model, graph, target, taken).run(change_inputs=inputs)
+        if edits:
+            RemoveUnused().run(model)
+            if any(node.domain == CHANNELS_LAST for graph in graphs_of(model) for node in graph):
+                # Versions of this domain are those of ONNX; the newest form has every attribute of the older ones.
+                version = model.opset_imports.get("", 1)
+                model.opset_imports[CHANNELS_LAST] = max(model.opset_imports.get(CHANNELS_LAST, 1), version)
+        return edits
+
+    def refusals(self, model: ir.Model) -> list[str]:
+        """Return one sentence for each operator that has a channels-last form and stays as it is, and why."""
+        return list(_refusals(model))
+
+
+def _refusals(model: ir.Model) -> Iterator[str]:
+    target = ChannelsLastTarget(model)
+    for graph in graphs_of(model):
+        for node in graph:
+            reason = target.refusal(node)
+            if reason is not None:
+                yield f"{node.name or node.outputs[0].name} ({node.op_type}): {reason}."
