@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from qonnx_core import __version__
-from qonnx_core.cli import build, clean, convert, cost, diff, doctor, info, ingest, partition, ranges, run, transform
+from qonnx_core.cli import (
+    build,
+    clean,
+    convert,
+    cost,
+    diff,
+    doctor,
+    info,
+    ingest,
+    partition,
+    prune,
+    ranges,
+    run,
+    transform,
+)
 from qonnx_core.cli.guard import guarded, show_tracebacks
 
 app = typer.Typer(
@@ -43,5 +57,5 @@ def options(
     logging.getLogger("onnx_ir").setLevel(logging.DEBUG if debug else logging.CRITICAL)
 
 
-for module in (doctor, info, cost, ranges, clean, convert, run, diff, ingest, partition, build, transform):
+for module in (doctor, info, cost, ranges, clean, convert, run, diff, ingest, partition, build, transform, prune):
     app.command(module.NAME, help=module.HELP)(guarded(module.command))

@@ -1,0 +1,99 @@
+"""`qonnx prune`: a model without some channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qonnx_core.cli.common import (
+    JsonOption,
+    ModelArgument,
+    output_path,
+    print_json,
+    progress_console,
+    read_model,
+    remarks_console,
+    shortened,
+    spoken,
+    table,
+    write_model,
+)
+
+NAME = "prune"
+HELP = """Remove channels and everything along them: weights, biases, thresholds, through residual sums and reshapes.
+
+By default only channels go that change nothing: --zero-channels finds them, a file names some. --lossy removes the
+channels of the file whatever they hold; the sums that read them read 0 then.
+
+The file is YAML or JSON: {tensor: {axis: [channels]}}. Example: qonnx prune model.onnx --zero-channels -o small.onnx"""
+
+
+def command(
+    model: ModelArgument,
+    channels: Annotated[
+        Path | None, typer.Option("--channels", help="A YAML or JSON file: {tensor: {axis: [channels]}}.")
+    ] = None,
+    zero_channels: Annotated[
+        bool, typer.Option("--zero-channels", help="Remove every channel that provably changes no result.")
+    ] = False,
+    annotated: Annotated[
+        bool, typer.Option("--annotated", help="Remove the channels that sparsity annotations of the model name.")
+    ] = False,
+    lossy: Annotated[
+        bool, typer.Option("--lossy", help="Remove the named channels even where that changes the results.")
+    ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Remove what can go and say why the rest stays, instead of refusing.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Where to write; default MODEL_pruned.onnx; - is standard output."),
+    ] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Prune a model and write it."""
+    from qonnx_core.analyses.cost import inference_cost
+    from qonnx_core.errors import InvalidInput
+    from qonnx_core.passes.prune import annotated_channels, prune_channels, read_channels
+
+    if channels is None and not zero_channels and not annotated:
+        raise InvalidInput(
+            "prune: nothing says which channels go; expected --channels, --zero-channels or --annotated."
+        )
+    target = output_path(output, model, "pruned")
+    out = remarks_console(target, json_output)
+    original = read_model(model)
+    pruned = original.clone()
+    wanted: dict[str, dict[int, set[int]]] = {} if channels is None else read_channels(channels)
+    if annotated:
+        for tensor, axes in annotated_channels(original).items():
+            for axis, numbers in axes.items():
+                wanted.setdefault(tensor, {}).setdefault(axis, set()).update(numbers)
+    report = prune_channels(pruned, wanted, zero_channels=zero_channels, lossy=lossy, strict=not partial)
+    write_model(pruned, target)
+    costs = [inference_cost(each).to_dict()["total_cost"] for each in (original, pruned)]
+    rows = [(key, costs[0][key], costs[1][key]) for key in _COSTS]
+    if json_output:
+        found: dict[str, Any] = {
+            "output": str(target),
+            "removed": report.to_dict(),
+            "refused": [str(refusal) for refusal in report.refused],
+            "cost": {key: {"before": before, "after": after} for key, before, after in rows},
+        }
+        print_json(found)
+        return
+    listed = [
+        (tensor, axis, len(numbers), shortened(", ".join(str(number) for number in numbers)))
+        for tensor, axes in report.removed.items()
+        for axis, numbers in axes.items()
+    ]
+    out.print(table("removed", ("tensor", "axis", "count", "channels"), listed))
+    out.print(table("cost of one inference", ("what", "before", "after"), rows))
+    out.print(f"{spoken(target)}: {report.num_slices} slices of {len(report.removed)} tensors removed", markup=False)
+    for refusal in report.refused:
+        progress_console().print(f"kept: {refusal}", markup=False)
+
+
+_COSTS = ("total_macs", "total_bops", "total_mem_w_elems", "total_mem_w_bits", "total_mem_o_elems", "total_mem_o_bits")

@@ -1,0 +1,105 @@
+"""Which channels to prune: from a file, from sparsity annotations; and the model in which they are zero instead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import yaml
+
+from qonnx_core.errors import InvalidInput
+from qonnx_core.ir.annotations import get_sparsity
+from qonnx_core.passes.base import new_constant
+from qonnx_core.passes.prune.slices import Contraction
+
+Channels = Mapping[str, Mapping[int, Collection[int]]]
+_MAX_FILE_BYTES = 2**26
+
+
+def read_channels(path: Path) -> dict[str, dict[int, set[int]]]:
+    """Return the channels in a YAML or JSON file of the form ``{tensor: {axis: [channels]}}``.
+
+    Raises:
+        InvalidInput: the file cannot be read, or has another form.
+    """
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise InvalidInput(f"{path}: is larger than {_MAX_FILE_BYTES} bytes; expected a list of channels.")
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: cannot be read ({error}); expected a YAML or JSON file of channels.") from error
+    try:
+        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"{path}: is no YAML or JSON ({' '.join(str(error).split())}). Correct it.") from error
+    return checked_channels(content, str(path))
+
+
+def checked_channels(content: Any, where: str) -> dict[str, dict[int, set[int]]]:
+    """Return ``{tensor: {axis: {channels}}}`` of parsed data.
+
+    Raises:
+        InvalidInput: the data have another form.
+    """
+    if not isinstance(content, Mapping):
+        raise InvalidInput(f"{where}: holds {type(content).__name__}; expected {{tensor: {{axis: [channels]}}}}.")
+    result: dict[str, dict[int, set[int]]] = {}
+    for tensor, axes in content.items():
+        if not isinstance(axes, Mapping):
+            raise InvalidInput(f"{where}: {tensor} has {axes!r}; expected {{axis: [channels]}}, e.g. {{0: [3, 5]}}.")
+        for axis, channels in axes.items():
+            number = _whole(axis)
+            listed = channels if isinstance(channels, list | tuple | set | frozenset) else None
+            numbers = None if listed is None else [_whole(channel) for channel in listed]
+            if number is None or numbers is None or any(channel is None for channel in numbers):
+                raise InvalidInput(
+                    f"{where}: {tensor} has {axis!r}: {channels!r}; expected the number of an axis and a list of "
+                    "channels, e.g. 0: [3, 5]."
+                )
+            result.setdefault(str(tensor), {}).setdefault(number, set()).update(c for c in numbers if c is not None)
+    return result
+
+
+def _whole(number: object) -> int | None:
+    if isinstance(number, int | np.integer) and not isinstance(number, bool):
+        return int(number)
+    if isinstance(number, str) and number.strip().lstrip("-").isdecimal() and len(number) < 12:
+        return int(number)  # keys of JSON are text
+    return None
+
+
+def annotated_channels(model: ir.Model) -> dict[str, dict[int, set[int]]]:
+    """Return the channels that sparsity annotations of the form ``{axis: {channels}}`` name."""
+    result: dict[str, dict[int, set[int]]] = {}
+    values = [*model.graph.inputs, *model.graph.initializers.values(), *(v for n in model.graph for v in n.outputs)]
+    for value in values:
+        for axis, channels in (get_sparsity(value) or {}).items():
+            if isinstance(axis, int) and isinstance(channels, set | list | tuple):
+                numbers = {channel for channel in channels if isinstance(channel, int)}
+                if numbers:
+                    result.setdefault(value.name or "", {})[axis] = numbers
+    return result
+
+
+def insert_masks(model: ir.Model, sites: Mapping[Contraction, np.ndarray[Any, np.dtype[np.bool_]]]) -> None:
+    """Let products read 0 where the mask along the axis of their data is False."""
+    for contraction, keep in sites.items():
+        data = contraction.data
+        rank = len(data.shape or ())
+        shape = [1] * rank
+        shape[contraction.data_axis] = len(keep)
+        stem = f"{contraction.node.outputs[0].name}/mask"
+        zero = np.zeros((), np.float32 if data.dtype is None else data.dtype.numpy())
+        mask = new_constant(model.graph, stem, keep.reshape(shape))
+        masked = ir.node("Where", [mask, data, new_constant(model.graph, f"{stem}_zero", zero)], name=stem)
+        masked.outputs[0].name = f"{stem}ed"
+        masked.outputs[0].type, masked.outputs[0].shape = data.type, data.shape
+        model.graph.insert_before(contraction.node, masked)
+        for index, value in enumerate(contraction.node.inputs[:2]):
+            if value is data:
+                contraction.node.replace_input_with(index, masked.outputs[0])
+                break

@@ -1,0 +1,72 @@
+"""`qonnx prune`: what it removes, what it reports, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx.parser
+from typer.testing import CliRunner
+
+from qonnx_core import compile_model, load, save
+from qonnx_core.cli.app import app
+from qonnx_core.formats.reader import from_proto
+from qonnx_core.ir.annotations import set_sparsity
+
+MODEL = """<ir_version: 10, opset_import: ["": 21]> g (float[N, 2] x) => (float[N, 2] y)
+<float[2, 3] w = {1, 2, 0, 3, 4, 0}, float[3, 2] v = {1, 2, 3, 4, 5, 6}>
+{ m = MatMul(x, w) r = Relu(m) y = MatMul(r, v) }"""
+X = np.arange(-4, 4, dtype=np.float32).reshape(4, 2)
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def write(tmp_path: Path) -> Path:
+    model = from_proto(onnx.parser.parse_model(MODEL))
+    set_sparsity(model.graph.initializers["w"], {1: {0}})
+    save(model, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def test_channels_of_zeros_go_and_the_result_stays(tmp_path: Path) -> None:
+    source, target = write(tmp_path), tmp_path / "small.onnx"
+    code, out, _ = run("prune", source, "--zero-channels", "-o", target, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["removed"] == {"w": {"1": [2]}, "m": {"1": [2]}, "r": {"1": [2]}, "v": {"0": [2]}}
+    assert found["cost"]["total_mem_w_elems"] == {"before": 12, "after": 8}
+    wanted, small = (compile_model(load(path)).run({"x": X})["y"] for path in (source, target))
+    np.testing.assert_array_equal(small, wanted)
+
+
+def test_named_channels_go_where_losses_are_meant(tmp_path: Path) -> None:
+    source, target, file = write(tmp_path), tmp_path / "small.onnx", tmp_path / "channels.yaml"
+    file.write_text("r: {1: [0]}\n")
+    code, _, err = run("prune", source, "--channels", file, "-o", target)
+    assert code == 1
+    assert "r, axis 1, channels 0" in " ".join(err.split())
+    assert not target.exists()
+    code, out, _ = run("prune", source, "--channels", file, "--lossy", "-o", target)
+    assert code == 0
+    assert "4 slices of 4 tensors removed" in " ".join(out.split())
+    assert list(load(target).graph.initializers["w"].shape or ()) == [2, 2]
+    code, out, err = run("prune", source, "--channels", file, "--partial", "-o", target)
+    assert code == 0
+    assert "0 slices of 0 tensors" in " ".join(out.split())
+    assert "kept: r, axis 1, channels 0" in " ".join(err.split())
+
+
+def test_annotations_of_the_model_name_channels(tmp_path: Path) -> None:
+    code, out, _ = run("prune", write(tmp_path), "--annotated", "--lossy", "-o", tmp_path / "small.onnx", "--json")
+    assert code == 0
+    assert json.loads(out)["removed"]["w"] == {"1": [0]}
+
+
+def test_nothing_to_prune_is_refused(tmp_path: Path) -> None:
+    code, _, err = run("prune", write(tmp_path))
+    assert code == 1
+    assert "nothing says which channels go" in " ".join(err.split())
