@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 
 _ROLE = re.compile(r":\w+:`~?([^`<]+)`")
@@ -31,8 +32,20 @@ def docstring(thing: object) -> str:
 
 
 def markdown(text: str) -> str:
-    """Return a docstring as Markdown: double backticks become single ones, roles become code."""
+    """Return a docstring as Markdown: double backticks become single ones, roles become code, sections lists."""
+    text = re.sub(r"^(Args|Attributes|Returns|Raises):\n((?:    .*\n?|\n)+)", _section, text, flags=re.MULTILINE)
     return _ROLE.sub(r"`\1`", text).replace("``", "`")
+
+
+def _section(match: re.Match[str]) -> str:
+    """Return a section of a docstring as a list."""
+    entries = re.split(r"\n(?=\S)", textwrap.dedent(match[2]).strip())
+    title = {"Args": "Arguments"}.get(match[1], match[1])
+    items = []
+    for entry in entries:
+        name, _, about = " ".join(entry.split()).partition(": ")
+        items.append(f"- `{name}`: {about}" if about else f"- {name}")
+    return f"{title}:\n\n" + "\n".join(items) + "\n"
 
 
 def anchor(text: str) -> str:
