@@ -23,7 +23,7 @@ from qonnx_core.cli import (
     run,
     transform,
 )
-from qonnx_core.cli.guard import guarded, show_tracebacks
+from qonnx_core.cli.guard import INTERRUPTED, guarded, show_tracebacks
 
 app = typer.Typer(
     name="qonnx",
@@ -58,4 +58,4 @@ def options(
 
 
 for module in (doctor, info, cost, ranges, clean, convert, run, diff, ingest, partition, build, transform, prune):
-    app.command(module.NAME, help=module.HELP)(guarded(module.command))
+    app.command(module.NAME, help=module.HELP)(guarded(module.command, getattr(module, "INTERRUPTED", INTERRUPTED)))

@@ -13,6 +13,7 @@ from qonnx_core.cli.common import InputTypeOption, JsonOption, ModelArgument, co
 from qonnx_core.errors import InvalidInput
 
 NAME = "build"
+INTERRUPTED = "interrupted; finished steps are kept, the same command goes on from there"
 HELP = """Build a model into hardware: partition, integer form, RTL, emulation, simulation, synthesis, report.
 
 Every step is compared bit for bit with the one before; the first mismatch stops the build. Run again after an

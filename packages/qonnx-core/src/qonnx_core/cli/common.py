@@ -125,15 +125,20 @@ def write_model(model: ir.Model, path: Path, *, with_functions: bool = False) ->
     from qonnx_core.formats.writer import serialize
 
     if is_stdio(path):
-        write_stdout(serialize(add_functions(model) if with_functions else model), "a model")
+        write_stdout(serialize(add_functions(model) if with_functions else model))
     else:
         save(model, path, with_functions=with_functions)
 
 
-def write_stdout(content: bytes, what: str) -> None:
-    """Write bytes to standard output, which has to be a pipe or a file."""
+def check_stdout() -> None:
+    """Raise InvalidInput where standard output is a terminal, which can show no bytes."""
     if sys.stdout.isatty():
-        raise InvalidInput(f"standard output: is a terminal; {what} is no text. Redirect it, or give a file name.")
+        raise InvalidInput("standard output: is a terminal; expected a pipe or a file. Redirect it, or name a file.")
+
+
+def write_stdout(content: bytes) -> None:
+    """Write bytes to standard output, which has to be a pipe or a file."""
+    check_stdout()
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
 
@@ -154,8 +159,10 @@ def remarks_console(output: Path | None, json_output: bool = False) -> Console:
     """Return where remarks for people go: standard error where standard output carries the result itself.
 
     Raises:
-        InvalidInput: both the result and ``--json`` ask for standard output.
+        InvalidInput: both the result and ``--json`` ask for standard output, or it is a terminal.
     """
+    if is_stdio(output):
+        check_stdout()
     if is_stdio(output) and json_output:
         raise InvalidInput("-o -: writes to standard output, as --json does; expected one of them. Give -o a file.")
     return progress_console() if is_stdio(output) else console()

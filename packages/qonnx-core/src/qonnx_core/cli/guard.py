@@ -38,8 +38,11 @@ class Terminated(BaseException):
         self.number = number
 
 
-def guarded(command: Callable[P, R]) -> Callable[P, R]:
-    """Return the command with its errors turned into sentences and exit codes."""
+INTERRUPTED = "interrupted; nothing half-written is left"
+
+
+def guarded(command: Callable[P, R], interrupted: str = INTERRUPTED) -> Callable[P, R]:
+    """Return the command with its errors turned into sentences and exit codes; says ``interrupted`` where it was."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -47,7 +50,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             with _signals_raise():
                 return command(*args, **kwargs)
         except (KeyboardInterrupt, Terminated) as stop:
-            typer.echo("interrupted; finished steps are kept, the same command goes on from there", err=True)
+            typer.echo(interrupted, err=True)
             code = 128 + stop.number if isinstance(stop, Terminated) else EXIT_INTERRUPTED
             raise typer.Exit(code) from None
         except (QonnxError, OSError, MemoryError) as error:

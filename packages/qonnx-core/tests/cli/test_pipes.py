@@ -1,0 +1,123 @@
+"""Models come from standard input and go to standard output; the shell completes names."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+from qonnx_core import cleanup_model, load, save
+from qonnx_core.cli.common import model_files
+from qonnx_core.formats.reader import load_bytes
+from qonnx_core.formats.writer import serialize
+from qonnx_core.testing.random_mlp import random_mlp
+
+COMMAND = [sys.executable, "-c", "from qonnx_core.cli import main; main()"]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    save(random_mlp(3), path)
+    return path
+
+
+def run(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [*COMMAND, *(str(argument) for argument in arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, check=False)
+
+
+def test_commands_form_a_pipe(model: Path) -> None:
+    clean = run("clean", "-", stdin=model.read_bytes())
+    assert (clean.returncode, clean.stdout) == (0, serialize(cleanup_model(load(model))))
+    assert b"standard output: " in clean.stderr
+    plain = run("convert", "-", "--to", "plain", "-o", "-", stdin=clean.stdout)
+    assert {node.domain for node in onnx.load_from_string(plain.stdout).graph.node} == {""}
+    assert json.loads(run("info", "-", "--json", stdin=plain.stdout).stdout)["model"] == "-"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "standard input: is empty; expected an ONNX model"),
+        (b"text", "standard input: is no ONNX file"),
+        (onnx.ModelProto(ir_version=8).SerializeToString(), "standard input: holds no ONNX model"),
+    ],
+)
+def test_what_is_no_model_is_refused(content: bytes, sentence: str) -> None:
+    done = run("clean", "-", stdin=content)
+    assert done.returncode == 1
+    assert sentence in done.stderr.decode()
+    assert done.stdout == b""
+
+
+def test_a_model_on_standard_input_has_no_files_beside_it(model: Path, tmp_path: Path) -> None:
+    onnx.save(onnx.load(model), tmp_path / "e.onnx", save_as_external_data=True, location="e.data", size_threshold=0)
+    assert len(load(tmp_path / "e.onnx").graph) > 0
+    done = run("clean", "-", stdin=(tmp_path / "e.onnx").read_bytes())
+    assert done.returncode == 1
+    assert "its data file 'e.data' is missing" in done.stderr.decode()
+
+
+def test_bytes_are_loaded_as_the_file_is(model: Path) -> None:
+    assert serialize(load_bytes(model.read_bytes())) == serialize(load(model))
+
+
+def test_json_and_a_model_do_not_share_standard_output(model: Path) -> None:
+    done = run("clean", model, "-o", "-", "--json")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert "expected one of them. Give -o a file" in done.stderr.decode()
+
+
+def test_a_terminal_is_shown_no_bytes_and_asked_for_none(model: Path) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        arguments = [*COMMAND, "clean", str(model), "-o", "-"]
+        done = subprocess.run(arguments, stdout=theirs, stderr=subprocess.PIPE, check=False)
+        assert b"standard output: is a terminal" in done.stderr
+        done = subprocess.run([*COMMAND, "clean", "-"], stdin=theirs, capture_output=True, check=False)
+        assert b"standard input: is a terminal" in done.stderr
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_gets_a_script_to_complete_with(shell: str) -> None:
+    done = run("--show-completion", shell)
+    assert done.returncode == 0
+    assert "_QONNX_COMPLETE" in done.stdout.decode()
+
+
+def test_model_files_and_folders_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models").mkdir()
+    for name in ("a.onnx", "b.ONNX", "k.h5", "text.txt", "models/inner.onnx"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert model_files("") == ["a.onnx", "b.ONNX", "k.h5", "models/"]
+    assert model_files("a") == ["a.onnx"]
+    assert model_files("models/") == ["models/inner.onnx"]
+    assert model_files(f"{tmp_path}/k") == [f"{tmp_path}/k.h5"]
+    assert model_files("nowhere/x") == []
+
+
+def test_bash_completes_commands_and_models(model: Path) -> None:
+    def completed(words: str) -> list[str]:
+        environment = {
+            **os.environ,
+            "_QONNX_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        }
+        done = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=False, cwd=model.parent)
+        return done.stdout.split()
+
+    assert "convert" in completed("qonnx conv")
+    assert completed("qonnx clean mo") == ["model.onnx"]
+    assert "--with-functions" in completed("qonnx clean model.onnx --with")
