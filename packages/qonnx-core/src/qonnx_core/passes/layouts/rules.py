@@ -166,8 +166,10 @@ def resize(conversion: Conversion, node: ir.Node) -> bool:
         return False
     inputs: list[ir.Value | None] = [conversion.read(data, axes, node), None]
     for what, numbers in zip(("scales", "sizes"), moved, strict=True):
-        filled = numbers is not None and numbers.size > 0
-        inputs.append(conversion.emitter.constant(numbers, f"{node.name}/{what}") if filled else None)
+        if numbers is None or numbers.size == 0:
+            inputs.append(None)
+        else:
+            inputs.append(conversion.emitter.constant(numbers, f"{node.name}/{what}"))
     attributes = attributes_of(node)
     attributes.pop("axes", None)
     conversion.replace(node, "Resize", inputs, attributes, [axes])
