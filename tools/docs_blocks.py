@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUN = ("python", "sh")
-_WIDTH = "110"  # columns of tables that commands print
+_WIDTH = "132"  # columns of tables that commands print
 _LIMIT_SECONDS = 60
 _BLOCK = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.M | re.S)
 _BEFORE = re.compile(r"<!-- (not run|exit code): (.+?) -->\s*\Z")

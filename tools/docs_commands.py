@@ -46,9 +46,9 @@ def command_section(name: str, examples: Path) -> str:
 
 def split_help(text: str) -> tuple[str, str]:
     """Return the help without its example, as Markdown, and the command of the example."""
-    found = re.search(r"Example:\s*(qonnx [^\n]*)", text)
-    example = "" if found is None else re.sub(r"\s*\(.*\)$", "", found[1].strip())
-    body = text if found is None else text[: found.start()] + text[found.end() :]
+    found = re.search(r"Example: (qonnx .*?)(?: \([^)]*\)\.?)?(?=\n|$|\. )", text)
+    example = "" if found is None else found[1].strip()
+    body = text if found is None else text[: found.start()] + text[found.end() :].removeprefix(". ")
     paragraphs = []
     for paragraph in re.split(r"\n\s*\n", body.strip()):
         lines = paragraph.splitlines()

@@ -28,9 +28,21 @@ def _mlp(path: Path) -> None:
 
 def _cnn(path: Path) -> None:
     """Write a small convolutional network on 8x8 images."""
+    _write_cnn(path, zeros=False)
+
+
+def _sparse(path: Path) -> None:
+    """Write the convolutional network with a channel whose weights are zero, and one that nobody weighs."""
+    _write_cnn(path, zeros=True)
+
+
+def _write_cnn(path: Path, *, zeros: bool) -> None:
     rng = np.random.default_rng(_SEED)
-    w1, w2, w3 = (rng.integers(-3, 4, size).tolist() for size in (4 * 9, 8 * 4 * 9, 32 * 3))
-    numbers = [", ".join(map(str, values)) for values in (w1, w2, w3)]
+    weights = [rng.integers(-3, 4, shape) for shape in ((4, 1, 3, 3), (8, 4, 3, 3), (32, 3))]
+    if zeros:
+        weights[0][2] = 0
+        weights[1][:, 1] = 0
+    numbers = [", ".join(map(str, values.reshape(-1).tolist())) for values in weights]
     text = f"""<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>
     cnn (float[1, 1, 8, 8] image) => (float[1, 3] logits)
     <float[4, 1, 3, 3] w1 = {{{numbers[0]}}}, float[8, 4, 3, 3] w2 = {{{numbers[1]}}},
@@ -108,6 +120,7 @@ def _images(path: Path) -> None:
 FILES: dict[str, Callable[[Path], None]] = {
     "model.onnx": _mlp,
     "cnn.onnx": _cnn,
+    "sparse.onnx": _sparse,
     "float.onnx": _float_mlp,
     "qcdq.onnx": _qcdq,
     "wide.onnx": _wide,

@@ -222,3 +222,11 @@ def resolve(tree: ast.expr, known: Mapping[str, object]) -> object:
             assert takes_any or {word.arg for word in keywords} <= parameters.keys(), ast.unparse(tree)
             return None
     raise AssertionError(f"{ast.unparse(tree)}: expected a name or a call")
+
+
+def test_every_command_has_an_example(site: ModuleType) -> None:
+    import docs_commands
+
+    for name in docs_commands.commands():
+        section = docs_commands.command_section(name, site.FRAGMENTS)
+        assert re.search(rf"^qonnx {name}\b", section.rpartition("Example:")[2], re.MULTILINE), name
