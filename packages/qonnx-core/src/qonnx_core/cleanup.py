@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 from onnx_ir.passes.common import OutputFixPass
 
@@ -18,6 +20,9 @@ from qonnx_core.passes.remove_identity import RemoveIdentity
 from qonnx_core.passes.remove_unused import RemoveUnused
 from qonnx_core.passes.sort_graph import SortGraph
 from qonnx_core.passes.unshare_parameters import UnshareParameters
+
+# What these change has no influence on the shapes of the tensors that stay, or they infer them themselves.
+_KEEP_SHAPES = (MakeBatchSymbolic, NameEverything, RemoveUnused, SortGraph, UnshareParameters)
 
 
 def cleanup_passes(*, fold_quantizers: bool = False) -> tuple[Pass, ...]:
@@ -58,7 +63,18 @@ def cleanup_model(model: ir.Model, *, fold_quantizers: bool = False) -> ir.Model
     """
     copy = normalized_copy(model)
     OutputFixPass()(copy)
-    for step in cleanup_passes(fold_quantizers=fold_quantizers):
-        step.run(copy)
+    _run(copy, cleanup_passes(fold_quantizers=fold_quantizers))
     verify(copy)
     return copy
+
+
+def _run(model: ir.Model, passes: Sequence[Pass]) -> None:
+    """Run the passes; shapes are not inferred again where no edit since the last time can have changed one."""
+    inferred = False
+    for step in passes:
+        if isinstance(step, InferShapes):
+            if not inferred:
+                step.run(model)
+            inferred = True
+        elif step.run(model) and not isinstance(step, _KEEP_SHAPES):
+            inferred = False

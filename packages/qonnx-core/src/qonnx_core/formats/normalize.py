@@ -6,12 +6,16 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from qonnx_core.errors import InvalidModel
+from qonnx_core.formats.function_checks import check_functions
 from qonnx_core.formats.nested_models import inline_nested_models
+from qonnx_core.formats.node_checks import check_standard_nodes
 from qonnx_core.formats.opsets import raise_opset
 from qonnx_core.ir.copies import copy_model
+from qonnx_core.ir.sizes import check_growth
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.ops.registry import DOMAIN_ALIASES, LISTED_ONLY, default_registry, op_class_of
 from qonnx_core.ops.schemas import register_schemas
+from qonnx_core.passes.base import graphs_of
 
 _MIN_IR_VERSION = 8
 
@@ -21,9 +25,12 @@ def normalize(model: ir.Model) -> None:
 
     Raises:
         InvalidModel: a node breaks the format of its operator (number of inputs, rounding mode, version, ...).
-        Unsupported: a node of an old opset cannot be brought to the new one.
+        Unsupported: a node of an old opset cannot be brought to the new one, or a tensor would be too large.
     """
     register_schemas()
+    check_standard_nodes(model)
+    check_functions(model)
+    check_growth(model)
     model.ir_version = max(model.ir_version or 0, _MIN_IR_VERSION)
     _drop_our_functions(model)
     _rename_domains(model)
@@ -61,7 +68,7 @@ def normalized_copy(model: ir.Model, *, nested: bool = True) -> ir.Model:
 
 def _graphs(model: ir.Model) -> list[ir.Graph]:
     """Return the main graph and all graphs inside its nodes."""
-    return list(model.graphs())
+    return graphs_of(model)
 
 
 def _make_node_names_unique(graph: ir.Graph) -> None:

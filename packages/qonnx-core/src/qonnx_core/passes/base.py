@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qonnx_core.ir.annotations import merge_annotations
+
+_GRAPH_TYPES = frozenset((ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS))
 
 
 class Pass(Protocol):
@@ -54,15 +55,28 @@ def can_replace(old: ir.Value, new: ir.Value) -> bool:
     return not (new.is_graph_input() or new.is_graph_output() or new.is_initializer()) and new.graph is old.graph
 
 
-def graphs_of(model: ir.Model) -> Iterator[ir.Graph]:
-    """Yield the main graph and every graph inside its nodes."""
-    yield from model.graphs()
+def graphs_of(model: ir.Model) -> list[ir.Graph]:
+    """Return the main graph and every graph inside its nodes, outer ones first."""
+    found: dict[ir.Graph, None] = {}
+    _collect(model.graph, found)
+    return list(found)
+
+
+def _collect(graph: ir.Graph, found: dict[ir.Graph, None]) -> None:
+    found[graph] = None
+    for node in graph:
+        for attribute in node.attributes.values():
+            if attribute.type not in _GRAPH_TYPES or attribute.is_ref():
+                continue
+            inner = (attribute.as_graph(),) if attribute.type == ir.AttributeType.GRAPH else attribute.as_graphs()
+            for one in inner:
+                if one not in found:
+                    _collect(one, found)
 
 
 def has_graphs(node: ir.Node) -> bool:
     """Return whether the node holds graphs of its own, as If and Loop do."""
-    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-    return any(attribute.type in kinds for attribute in node.attributes.values())
+    return any(attribute.type in _GRAPH_TYPES for attribute in node.attributes.values())
 
 
 def is_standard(node: ir.Node) -> bool:

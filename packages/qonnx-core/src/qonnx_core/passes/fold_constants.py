@@ -17,7 +17,7 @@ from qonnx_core.execute.session import RUNTIME_ERRORS, open_session
 from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.constants import constant_tensor, static_shape
 from qonnx_core.ops.registry import op_class_of
-from qonnx_core.passes.base import has_graphs
+from qonnx_core.passes.base import graphs_of, has_graphs
 from qonnx_core.passes.remove_unused import RemoveUnused
 
 _RANDOM = frozenset(
@@ -44,7 +44,7 @@ class FoldConstants:
         Raises:
             InvalidModel: a constant part of the graph cannot be computed.
         """
-        folded = sum(_lift_constant_nodes(graph) for graph in model.graphs())
+        folded = sum(_lift_constant_nodes(graph) for graph in graphs_of(model))
         nodes = self._foldable(model)
         if nodes:
             _store(model, nodes, _evaluate(model, nodes))

@@ -14,7 +14,7 @@ from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.registry import op_class_of
-from qonnx_core.passes.base import can_replace, new_constant, replace_value
+from qonnx_core.passes.base import can_replace, graphs_of, new_constant, replace_value
 from qonnx_core.passes.remove_unused import RemoveUnused
 
 
@@ -31,7 +31,7 @@ class FoldTransposeIntoQuantInit:
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of Transpose nodes folded."""
         folded = 0
-        for graph in model.graphs():
+        for graph in graphs_of(model):
             for node in list(graph):
                 if node.op_type == "Transpose" and node.domain == "" and _fold(model, graph, node):
                     folded += 1

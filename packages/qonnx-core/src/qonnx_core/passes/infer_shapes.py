@@ -9,10 +9,13 @@ import onnx_ir as ir
 from onnx import shape_inference
 
 from qonnx_core.errors import InvalidModel
+from qonnx_core.ir.sizes import check_sizes
+from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.registry import default_registry, op_class_of
 from qonnx_core.ops.schemas import register_schemas, schema_name
+from qonnx_core.passes.base import has_graphs, is_standard
 
-_SMALL_BYTES = 1024  # tensors up to this size are shown to the inference, because shapes can follow from their values
+_SMALL_ELEMENTS = 128  # tensors up to this size are shown to the inference, because shapes can follow from their values
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,14 @@ class InferShapes:
 
         Raises:
             InvalidModel: types or shapes contradict each other.
+            Unsupported: a tensor would take more memory than any usual one.
         """
         register_schemas()
-        proto = _skeleton(model)
         try:
-            inferred = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+            try:
+                inferred = _infer(_skeleton(model))
+            except (shape_inference.InferenceError, ValueError):
+                inferred = _infer(_skeleton(model, simplified=False))  # whose message names our operators
         except (shape_inference.InferenceError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InvalidModel(
@@ -41,11 +47,20 @@ class InferShapes:
                 "Check the node named there."
             ) from error
         changed = _merge(model.graph, inferred.graph)
+        check_sizes(model)
         return changed
 
 
-def _skeleton(model: ir.Model) -> onnx.ModelProto:
-    """Return the model without large tensors: they become inputs of known type and shape."""
+def _infer(proto: onnx.ModelProto) -> onnx.ModelProto:
+    return shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+
+
+def _skeleton(model: ir.Model, *, simplified: bool = True) -> onnx.ModelProto:
+    """Return the model with the tensors that nodes read and no others; large ones become inputs of known shape.
+
+    Simplified, operators of ours that keep the shape of their data are standard ones that do so too, which are inferred
+    without a call into Python.
+    """
     proto = onnx.ModelProto(ir_version=max(model.ir_version or 0, 10))
     for domain, version in model.opset_imports.items():
         proto.opset_import.add(domain=domain, version=version)
@@ -55,33 +70,94 @@ def _skeleton(model: ir.Model) -> onnx.ModelProto:
     graph.name = model.graph.name or "graph"
     for value in model.graph.inputs:
         _add_info(graph.input.add(), value)
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if tensor is None or value.is_graph_input():
-            continue
-        if tensor.nbytes <= _SMALL_BYTES:
-            ir.serde.serialize_tensor_into(graph.initializer.add(), tensor)
-            graph.initializer[-1].name = value.name or ""
-        else:
-            info = graph.input.add(name=value.name or "")
-            info.type.tensor_type.elem_type = int(tensor.dtype)
-            info.type.tensor_type.shape.SetInParent()
-            for dim in tensor.shape:
-                info.type.tensor_type.shape.dim.add(dim_value=int(str(dim)))
+    writer = _NodeWriter(model, graph, simplified)
     for node in model.graph:
-        ir.serde.serialize_node_into(graph.node.add(), node)
-        _use_schema_names(graph.node[-1], model)
-        if _is_opaque(node, model):
-            for value in node.outputs:
-                if value.type is not None and value.name and not value.is_graph_output():
-                    _add_info(graph.value_info.add(), value)
+        writer.add(node)
     for value in model.graph.outputs:
+        writer.use(value)
         info = graph.output.add(name=value.name or "")
         producer = value.producer()
         if producer is not None and _is_opaque(producer, model):
             info.Clear()
             _add_info(info, value)
     return proto
+
+
+class _NodeWriter:
+    """Writes nodes with what inference looks at, and the tensors that they read when they are first read."""
+
+    def __init__(self, model: ir.Model, graph: onnx.GraphProto, simplified: bool) -> None:
+        self._model = model
+        self._simplified = simplified
+        self._graph = graph
+        self._written: set[ir.Value] = set(model.graph.inputs)
+
+    def add(self, node: ir.Node) -> None:
+        """Write one node of the main graph."""
+        graph, model = self._graph, self._model
+        if has_graphs(node):
+            for value in model.graph.initializers.values():
+                self.use(value)
+        if self._simplified and not is_standard(node) and self._keeps_shape(node):
+            # An operator of ours with parameters that widen nothing: of its data's shape and type, which is a float.
+            data = node.inputs[0]
+            assert data is not None
+            self.use(data)
+            graph.node.add(op_type="Floor", name=node.name or "", input=[data.name], output=[node.outputs[0].name])
+            return
+        for value in node.inputs:
+            if value is not None:
+                self.use(value)
+        if node.attributes:
+            ir.serde.serialize_node_into(graph.node.add(), node)
+        else:
+            graph.node.add(
+                op_type=node.op_type,
+                domain=node.domain,
+                name=node.name or "",
+                overload=node.overload,
+                input=["" if value is None else value.name or "" for value in node.inputs],
+                output=[value.name or "" for value in node.outputs],
+            )
+        _use_schema_names(graph.node[-1], model)
+        if _is_opaque(node, model):
+            for value in node.outputs:
+                if value.type is not None and value.name and not value.is_graph_output():
+                    _add_info(graph.value_info.add(), value)
+
+    def use(self, value: ir.Value) -> None:
+        """Write the tensor behind an initializer, once."""
+        tensor = value.const_value
+        if tensor is None or value in self._written or not value.is_initializer():
+            return
+        self._written.add(value)
+        dims = [int(str(dim)) for dim in tensor.shape]
+        if tensor.size <= _SMALL_ELEMENTS and tensor.dtype != ir.DataType.STRING:
+            self._graph.initializer.add(
+                name=value.name, data_type=int(tensor.dtype), dims=dims, raw_data=tensor.tobytes()
+            )
+            return
+        info = self._graph.input.add(name=value.name)
+        info.type.tensor_type.elem_type = int(tensor.dtype)
+        info.type.tensor_type.shape.SetInParent()
+        for dim in dims:
+            info.type.tensor_type.shape.dim.add(dim_value=dim)
+
+    def _keeps_shape(self, node: ir.Node) -> bool:
+        op = op_class_of(node, self._model.opset_imports)
+        if op is None or not op.broadcasts or not _infers_by_broadcasting(op) or not node.inputs:
+            return False
+        scalars = (value is not None and _is_scalar(value) for value in node.inputs[1:])
+        return node.inputs[0] is not None and len(node.inputs) == len(op.inputs) and all(scalars)
+
+
+def _is_scalar(value: ir.Value) -> bool:
+    tensor = value.const_value
+    return tensor is not None and value.is_initializer() and len(tensor.shape) == 0
+
+
+def _infers_by_broadcasting(op: type[QonnxOp]) -> bool:
+    return op.infer_shape is QonnxOp.infer_shape and op.output_shape.__func__ is QonnxOp.output_shape.__func__  # type: ignore[attr-defined]
 
 
 def _use_schema_names(node: onnx.NodeProto, model: ir.Model) -> None:
@@ -130,13 +206,14 @@ def _values(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _update(value: ir.Value, info: onnx.ValueInfoProto) -> int:
-    kind = ir.serde.deserialize_type_proto_for_type(info.type)
-    shape = ir.serde.deserialize_type_proto_for_shape(info.type)
+    tensor = info.type.tensor_type
     changed = 0
-    if kind is not None and kind.dtype != ir.DataType.UNDEFINED and kind != value.type:
-        value.type = kind
+    if tensor.elem_type and (value.dtype != tensor.elem_type or not isinstance(value.type, ir.TensorType)):
+        value.type = ir.TensorType(ir.DataType(tensor.elem_type))
         changed = 1
-    if shape is not None and shape != value.shape:
-        value.shape = shape
-        changed = 1
+    if tensor.HasField("shape"):
+        dims = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim]
+        if value.shape is None or [dim if isinstance(dim, int) else dim.value for dim in value.shape] != dims:
+            value.shape = ir.Shape(dims)
+            changed = 1
     return changed

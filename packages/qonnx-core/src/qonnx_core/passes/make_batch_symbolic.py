@@ -32,6 +32,8 @@ class MakeBatchSymbolic:
         """Edit the model in place; return 1 where the batch became symbolic, else 0."""
         if not has_batch_of_one(model):
             return 0
+        if not _needs_edits(model):
+            return _open_in_place(model)
         trial = model.clone()
         try:
             _open_batch(trial)
@@ -43,6 +45,28 @@ class MakeBatchSymbolic:
         return 1
 
 
+def _needs_edits(model: ir.Model) -> bool:
+    """Return whether nodes hold or compute shapes, which have to be edited along with the batch."""
+    return any(node.op_type in ("Reshape", "Shape") and node.domain == "" for node in model.graph)
+
+
+def _open_in_place(model: ir.Model) -> int:
+    """Open the batch and close it again where samples meet; no node is edited, so types and shapes are all there is."""
+    values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
+    before = [(value, value.type, value.shape) for value in values]
+    try:
+        _make_inputs_symbolic(model)
+        _forget_shapes(model)
+        InferShapes().run(model)
+        is_open = first_mixing_node(model) is None
+    except InvalidModel:
+        is_open = False
+    if not is_open:
+        for value, kind, shape in before:
+            value.type, value.shape = kind, shape
+    return int(is_open)
+
+
 def has_batch_of_one(model: ir.Model) -> bool:
     """Return whether the first axis of every input is 1, and there is an input."""
     shapes = [value.shape for value in model.graph.inputs]
@@ -50,15 +74,19 @@ def has_batch_of_one(model: ir.Model) -> bool:
 
 
 def _open_batch(model: ir.Model) -> None:
-    for value in model.graph.inputs:
-        assert value.shape is not None
-        value.shape = ir.Shape([ir.SymbolicDim(BATCH), *list(value.shape)[1:]])
+    _make_inputs_symbolic(model)
     _forget_shapes(model)
     InferShapes().run(model)
     # Targets first: behind a Reshape that still says 1, a shape chain would see a batch of 1.
     while _open_targets(model) or FoldShapes().run(model):
         _forget_shapes(model)
         InferShapes().run(model)
+
+
+def _make_inputs_symbolic(model: ir.Model) -> None:
+    for value in model.graph.inputs:
+        assert value.shape is not None
+        value.shape = ir.Shape([ir.SymbolicDim(BATCH), *list(value.shape)[1:]])
 
 
 def _forget_shapes(model: ir.Model) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.ir.constants import constant_array
-from qonnx_core.passes.base import can_replace, replace_value
+from qonnx_core.passes.base import can_replace, graphs_of, replace_value
 
 _NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
 _COMMUTATIVE = ("Add", "Mul")
@@ -27,7 +27,7 @@ class RemoveIdentity:
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of nodes removed."""
         removed = 0
-        for graph in model.graphs():
+        for graph in graphs_of(model):
             for node in list(graph):
                 source = _unchanged_input(node)
                 if source is not None and can_replace(node.outputs[0], source):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from qonnx_core.passes.base import graphs_of
+
 
 @dataclass(frozen=True)
 class RemoveUnused:
@@ -15,7 +17,7 @@ class RemoveUnused:
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of nodes and initializers removed."""
-        return sum(_clean(graph) for graph in reversed(list(model.graphs())))
+        return sum(_clean(graph) for graph in reversed(graphs_of(model)))
 
 
 def _clean(graph: ir.Graph) -> int:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from qonnx_core.passes.base import graphs_of
+
 
 @dataclass(frozen=True)
 class SortGraph:
@@ -15,7 +17,7 @@ class SortGraph:
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of graphs whose order changed."""
-        return sum(_sort(graph) for graph in model.graphs())
+        return sum(_sort(graph) for graph in graphs_of(model))
 
 
 def _sort(graph: ir.Graph) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from qonnx_core.ir.annotations import merge_annotations
+from qonnx_core.passes.base import graphs_of
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class UnshareParameters:
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of copies made."""
-        return sum(_unshare(graph) for graph in model.graphs())
+        return sum(_unshare(graph) for graph in graphs_of(model))
 
 
 def _unshare(graph: ir.Graph) -> int:
