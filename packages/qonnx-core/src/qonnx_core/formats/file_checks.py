@@ -44,7 +44,13 @@ def check_tensors(proto: onnx.ModelProto, folder: Path) -> None:
         InvalidModel: an attribute has no type, or data are missing, of the wrong size, or outside the folder.
     """
     root = folder.resolve()
-    for node in _nodes(proto.graph):
+    devices = {configuration.name for configuration in proto.configuration}
+    for node in (*_nodes(proto.graph), *(node for function in proto.functions for node in function.node)):
+        if any(entry.configuration_id not in devices for entry in node.device_configurations):
+            raise InvalidModel(
+                f"{node.name} ({node.op_type}): names a device configuration that the model does not have; expected "
+                "one of the model's. Export it again."
+            )
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.UNDEFINED:
                 raise InvalidModel(
@@ -114,19 +120,29 @@ def _bytes_of(tensor: onnx.TensorProto, count: int) -> int:
     return math.ceil(count * ir.DataType(tensor.data_type).bitwidth / 8)
 
 
+# Which field holds the numbers of a type outside of raw_data; int32_data those of all types that are not named.
+_FIELDS = {
+    **dict.fromkeys((ir.DataType.FLOAT, ir.DataType.COMPLEX64), "float_data"),
+    **dict.fromkeys((ir.DataType.DOUBLE, ir.DataType.COMPLEX128), "double_data"),
+    **dict.fromkeys((ir.DataType.UINT32, ir.DataType.UINT64), "uint64_data"),
+    ir.DataType.INT64: "int64_data",
+    ir.DataType.STRING: "string_data",
+}
+
+
 def _check_inline(tensor: onnx.TensorProto, count: int) -> None:
     dtype = ir.DataType(tensor.data_type)
     if tensor.HasField("raw_data") and dtype != ir.DataType.STRING:
         found, expected = len(tensor.raw_data), _bytes_of(tensor, count)
         unit = "bytes"
     else:
-        fields = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
-        found, expected = sum(len(getattr(tensor, field)) for field in fields), count
+        field = _FIELDS.get(dtype, "int32_data")
+        found, expected = len(getattr(tensor, field)), count
         if dtype in (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128):
             expected *= 2
-        elif dtype.bitwidth < 8 and dtype != ir.DataType.STRING:
+        elif dtype != ir.DataType.STRING and dtype.bitwidth < 8:
             expected = _bytes_of(tensor, count)
-        unit = "numbers"
+        unit = f"numbers in {field}"
     if found != expected:
         raise InvalidModel(
             f"tensor {tensor.name}: holds {found} {unit}; expected {expected} for shape {tuple(tensor.dims)} of "
@@ -135,21 +151,24 @@ def _check_inline(tensor: onnx.TensorProto, count: int) -> None:
 
 
 def _check_external(tensor: onnx.TensorProto, root: Path, count: int) -> None:
+    dtype = ir.DataType(tensor.data_type)
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
-    target = (root / location).resolve() if "\0" not in location else root
+    target = _target(root, location)
     if not location or Path(location).is_absolute() or target == root or not target.is_relative_to(root):
         raise InvalidModel(
             f"tensor {tensor.name}: its data are said to be in {location!r}; expected a file inside the model's "
             "folder. Move the data there, or do not trust this file."
         )
-    if not target.is_file():
+    if dtype == ir.DataType.STRING:
+        raise InvalidModel(f"tensor {tensor.name}: texts are said to be in {location!r}; expected them in the model.")
+    if not is_file(target):
         raise InvalidModel(
             f"tensor {tensor.name}: its data file {location!r} is missing; expected it beside the model. "
             "Copy both files together."
         )
     numbers = {key: entries.get(key, "0") for key in ("offset", "length")}
-    if not all(text.isdecimal() and len(text) < 20 for text in numbers.values()):
+    if not all(text.isascii() and text.isdecimal() and len(text) < 20 for text in numbers.values()):
         raise InvalidModel(f"tensor {tensor.name}: offset and length are {numbers}; expected numbers. Export it again.")
     wanted = _bytes_of(tensor, count)
     length = int(numbers["length"]) if "length" in entries else wanted
@@ -159,3 +178,19 @@ def _check_external(tensor: onnx.TensorProto, root: Path, count: int) -> None:
             f"({target.stat().st_size} bytes) are said to hold it; expected {wanted} bytes inside the "
             "file. Copy both files again."
         )
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file of this name; a name that no file can have names none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _target(root: Path, location: str) -> Path:
+    """Return the path that a location inside a folder leads to, or the folder where it is no possible path."""
+    try:
+        return (root / location).resolve()
+    except (OSError, ValueError, RuntimeError):
+        return root

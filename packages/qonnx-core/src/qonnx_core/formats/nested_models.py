@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel, Unsupported
+from qonnx_core.formats.file_checks import is_file
 from qonnx_core.ir.annotations import merge_annotations
 
 PARTITION = "GenericPartition"
@@ -65,7 +66,7 @@ def _nested_file(node: ir.Node, folder: Path) -> Path:
             f"{_label(node)}: its model is said to be {text!r}; expected a file inside the folder of this model. "
             "Move it there and write the path from that folder, or do not trust this file."
         )
-    if not target.is_file():
+    if not is_file(target):
         raise InvalidModel(
             f"{_label(node)}: its model {text!r} is not there; expected it in {folder}. Copy both files together."
         )

@@ -93,7 +93,7 @@ def _read(node: ir.Node, op: QonnxOp | None, opset: int) -> _Quantizer | str:
         return "its scale, zero point or bit width is computed while the model runs"
     if x.dtype != ir.DataType.FLOAT:
         return f"works on {'an unknown type' if x.dtype is None else x.dtype.name}, QuantizeLinear divides in float32"
-    if bitwidth.size != 1 or float(bitwidth.item()) != int(bitwidth.item()) or bitwidth.item() < 1:
+    if bitwidth.size != 1 or not 1 <= float(bitwidth.item()) <= 64 or not float(bitwidth.item()).is_integer():
         return "its bit width is no single whole number"
     bits = int(bitwidth.item())
     if op.signed and bits == 1:

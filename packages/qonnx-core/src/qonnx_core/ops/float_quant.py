@@ -129,7 +129,7 @@ class FloatQuant(QonnxOp):
             return None
         numbers: list[int] = []
         for width in widths[:3]:
-            if width is None or width.size != 1 or float(width.item()) != round(float(width.item())):
+            if width is None or width.size != 1 or not float(width.item()).is_integer():
                 return None
             numbers.append(int(width.item()))
         exponent_bits, mantissa_bits, bias = numbers

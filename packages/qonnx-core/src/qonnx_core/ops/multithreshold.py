@@ -59,6 +59,11 @@ class MultiThreshold(QonnxOp):
     def body(self, op: Builder, *inputs: Operand) -> Operand:
         """Return the counts, scaled and shifted, in the element type of the data."""
         v, thresholds = inputs
+        if is_known(thresholds) and np.ndim(np.asarray(thresholds)) != 2:
+            raise InvalidModel(
+                f"its thresholds have shape {np.shape(np.asarray(thresholds))}; expected one row for all channels or "
+                "for each, (C, T). Reshape them."
+            )
         if is_known(thresholds) and isinstance(v, ir.Value):
             count = self._count_by_search(op, v, np.asarray(thresholds))
         else:

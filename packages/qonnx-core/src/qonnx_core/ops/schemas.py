@@ -80,7 +80,7 @@ def _attribute(field: dataclasses.Field[Any], about: str) -> Any:
 
 def _infer(op: type[QonnxOp], context: Any) -> None:
     types = [context.get_input_type(index) for index in range(context.get_num_inputs())]
-    if types[0] is None or not types[0].HasField("tensor_type"):
+    if not types or types[0] is None or not types[0].HasField("tensor_type"):
         return
     shapes = [_shape(kind) for kind in types]
     if op.infer_shape is QonnxOp.infer_shape:

@@ -7,6 +7,7 @@ differ, so that a comparison of equal results costs one execution.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -252,7 +253,8 @@ def equal_elements(wanted: Array, found: Array) -> Mask:
 
 def differs(wanted: Array, found: Array) -> Mask:
     """Per sample: True where any element differs; zeros of both signs are equal, and so is NaN to NaN."""
-    return np.asarray(~equal_elements(wanted, found).reshape(len(wanted), -1).all(axis=1))
+    equal = np.atleast_1d(equal_elements(wanted, found))
+    return np.asarray(~equal.reshape(len(equal), math.prod(equal.shape[1:])).all(axis=1))
 
 
 def first_difference(name: str, sample: int, wanted: Array, found: Array, detail: str = "") -> FirstDifference:

@@ -72,6 +72,10 @@ def quantized_constant(node: ir.Node, x: Constant, others: list[Constant | None]
         return _scaled(signs, scale, DataType.parse("BIPOLAR"), None)
     zero = others[1].values().astype(np.float32)  # type: ignore[union-attr]
     spec = quant_attributes(node, others[2])
+    try:
+        np.broadcast_shapes(values.shape, scale.shape, zero.shape)
+    except ValueError as error:
+        raise Unsupported(f"its parameters do not fit its data: {error}; correct their shapes") from error
     with np.errstate(over="ignore"):
         y = values / scale + zero
     if spec.bipolar:
