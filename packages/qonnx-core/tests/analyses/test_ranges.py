@@ -140,7 +140,8 @@ def test_only_integers_that_are_summed_have_an_accumulator() -> None:
 def test_what_has_no_grid_says_why() -> None:
     body = "g (float[N, 4] x) => (float[N, 4] y) { e = Erf(x) y = Relu(e) }"
     found = tensor_ranges(build(body), {"global_in": Grid.parse("UINT4")})
-    assert "Erf_0 (Erf): no integer form of this operator is known" in found["Erf_0_out0"].reason
+    assert found["Erf_0_out0"].reason == "Erf_0 (Erf): its values lie on no grid"
+    assert found["Erf_0_out0"].values == (0, 1)
     assert "it depends on Erf_0_out0" in found["global_out"].reason
     assert found["global_out"].integers is None
 
@@ -153,13 +154,27 @@ def test_the_command_prints_ranges(tmp_path: Path) -> None:
     assert result.exit_code == 0
     found = {row["name"]: row for row in json.loads(result.stdout)}
     assert found["MatMul_0_out0"]["accumulator"] == "INT7"
-    assert found["MatMul_0_out0"]["channels"] == {"low": [-15, 0], "high": [45, 0]}
+    assert found["MatMul_0_out0"]["channels"] == {
+        "low": [-15, 0], "high": [45, 0], "values": [[-15, 45], [0, 0]], "accumulators": ["INT7", "BINARY"],
+    }  # fmt: skip
     result = run.invoke(app, ["range", str(path), "--input-type", "UINT4", "--stuck"])
     assert result.exit_code == 0
-    assert "1 of 2" in result.stdout
-    result = run.invoke(app, ["range", str(path)])
-    assert result.exit_code == 1
-    assert "--input-type" in " ".join(result.stderr.split())
+    assert "MatMul" in result.stdout
+    result = run.invoke(app, ["range", str(path), "--json"])
+    assert result.exit_code == 0
+    found = {row["name"]: row for row in json.loads(result.stdout)}
+    assert "--input-type" in found["global_in"]["reason"]
+    assert found["MatMul_0_out0"]["values"] is None
+    assert found["global_out"]["integers"] == "INT4"
+    result = run.invoke(app, ["range", str(path), "--input-range=-0.5,1.5", "--json", "--zero-stuck"])
+    found = {row["name"]: row for row in json.loads(result.stdout)}
+    assert found["MatMul_0_out0"]["values"] == [-3, 5]
+    assert found["MatMul_0_out0"]["zero_stuck_channels"] == [1]
+    assert "global_in" not in found
+    for option, message in (("1", "expected two numbers"), ("u=0,1", "has no input u")):
+        result = run.invoke(app, ["range", str(path), "--input-range", option])
+        assert result.exit_code == 1
+        assert message in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize("name", ["convert", "cost", "diff", "range"])

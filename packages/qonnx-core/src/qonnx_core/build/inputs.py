@@ -139,12 +139,18 @@ def spoken_list(names: Sequence[Spoken]) -> str:
 
 
 def input_grids(
-    model: ir.Model, names: Sequence[Spoken], types: Mapping[str, str], arrays: Mapping[str, Array] | None
+    model: ir.Model,
+    names: Sequence[Spoken],
+    types: Mapping[str, str],
+    arrays: Mapping[str, Array] | None,
+    *,
+    required: bool = True,
 ) -> dict[str, Grid]:
     """Return the grid of each model input: from the user's types, else from an integer annotation of the file.
 
     Raises:
-        InvalidInput: for a type of an unknown input, and for an input without a grid; lists types that fit the data.
+        InvalidInput: for a type of an unknown input, and where grids are ``required`` for an input without one; lists
+            types that fit the data.
     """
     from qonnx_core.ir.annotations import get_datatype
 
@@ -167,6 +173,8 @@ def input_grids(
         annotated = get_datatype(value)
         if annotated is not None and annotated.is_integer():
             grids[name] = _input_grid(annotated.name)
+            continue
+        if not required:
             continue
         data = arrays.get(name) if arrays else None
         choices = fitting_types(data)

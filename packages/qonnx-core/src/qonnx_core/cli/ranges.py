@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,11 +15,18 @@ from qonnx_core.cli.common import (
     input_types,
     print_json,
     read_and_clean,
+    shortened,
     table,
 )
+from qonnx_core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from qonnx_core.analyses.ranges import TensorRange
 
 NAME = "range"
 HELP = """Show every tensor's integer grid, proven range and accumulator type, and channels that never change.
+
+An input without a type or a range is unbounded, and bounded again by the first quantizer behind it.
 
 Example: qonnx range model.onnx --input-type 'UINT8*1/255' --json"""
 
@@ -26,10 +34,21 @@ Example: qonnx range model.onnx --input-type 'UINT8*1/255' --json"""
 def command(
     model: ModelArgument,
     input_type: InputTypeOption = None,
+    input_range: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input-range",
+            metavar="NAME=LOW,HIGH",
+            help="Smallest and largest value of an input on no grid. NAME= may be left out for a single input.",
+        ),
+    ] = None,
     channels: Annotated[
         bool, typer.Option("--channels", help="With --json: the bounds of every channel as well.")
     ] = False,
     stuck: Annotated[bool, typer.Option("--stuck", help="Only tensors with channels that never change.")] = False,
+    zero_stuck: Annotated[
+        bool, typer.Option("--zero-stuck", help="Only tensors with channels that are always 0.")
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Analyse the ranges."""
@@ -37,23 +56,58 @@ def command(
     from qonnx_core.build.inputs import input_grids, input_names
 
     original, cleaned = read_and_clean(model)
-    grids = input_grids(cleaned, input_names(original, cleaned), input_types(input_type), None)
-    found = [row for row in tensor_ranges(cleaned, grids).values() if row.stuck or not stuck]
+    names = input_names(original, cleaned)
+    grids = input_grids(cleaned, names, input_types(input_type), None, required=False)
+    ranges = _ranges(input_range or (), names)
+    found = [
+        row
+        for row in tensor_ranges(cleaned, grids, ranges).values()
+        if (row.stuck or not stuck) and (row.zero_stuck or not zero_stuck)
+    ]
     if json_output:
         print_json([row.to_dict(channels=channels) for row in found])
         return
-    rows = [
-        (
-            row.name,
-            row.op_type,
-            row.integers,
-            f"{min(row.low)} to {max(row.high)}" if row.low else "",
-            "" if row.values is None else f"{row.values[0]:g} to {row.values[1]:g}",
-            row.accumulator,
-            f"{len(row.stuck)} of {len(row.low)}" if row.stuck else "",
-            row.reason if row.grid is None else row.grid,
-        )
-        for row in found
-    ]
-    columns = ("tensor", "made by", "integers", "range", "values", "accumulator", "stuck channels", "grid, or why none")
-    console().print(table("ranges", columns, rows))
+    columns = (
+        "tensor", "made by", "integers", "range", "values", "accumulator", "partial sums", "stuck channels",
+        "grid, or why none",
+    )  # fmt: skip
+    console().print(table("ranges", columns, [_row(row) for row in found]))
+
+
+def _row(row: TensorRange) -> tuple[object, ...]:
+    return (
+        row.name,
+        row.op_type,
+        row.integers,
+        f"{min(row.low)} to {max(row.high)}" if row.low else "",
+        "" if row.values is None else f"{row.values[0]:g} to {row.values[1]:g}",
+        row.accumulator,
+        row.partial_sums,
+        f"{len(row.stuck)} of {row.channels}" if row.stuck else "",
+        row.reason if row.grid is None else shortened(str(row.grid)),
+    )
+
+
+def _ranges(options: Sequence[str], names: Sequence[Sequence[str]]) -> dict[str, tuple[float, float]]:
+    """Return ``{input name: (low, high)}`` of the repeated option."""
+    known = {synonym: synonyms[0] for synonyms in names for synonym in synonyms}
+    if len(names) == 1:
+        known[""] = names[0][0]
+    result: dict[str, tuple[float, float]] = {}
+    for option in options:
+        name, separator, text = option.partition("=")
+        if not separator:
+            name, text = "", option
+        try:
+            low, high = (float(part) for part in text.split(","))
+        except ValueError as error:
+            raise InvalidInput(
+                f"--input-range {option}: found {text!r}; expected two numbers such as x=-1,1. Correct the option."
+            ) from error
+        if name not in known:
+            raise InvalidInput(
+                f"--input-range {option}: the model has no input {name or 'that could be meant'}; expected one of "
+                f"{', '.join(known)}. Name it."
+            )
+        result[known[name]] = (low, high)
+    return result

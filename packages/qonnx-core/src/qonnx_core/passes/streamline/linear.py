@@ -111,7 +111,7 @@ def matmul(graph: IntegerGraph, x: Represented, weights: Constant, name: str, ou
     unit, factors = commensurate(gains, "its input channels' scales", MAX_FACTOR_BITS)
     folded = ints * np.asarray(factors, np.int64)[:, None]
     column = quantized.column
-    offsets = _offsets(ints, row, line.offset, column)
+    offsets = offsets_of(ints, row, line.offset, column)
     y = graph.matmul(name, output, x.base, folded)
     gain = shared([unit * c for c in column])
     low, high = ranges.matmul_range(*x.declared(), folded, None)
@@ -119,7 +119,7 @@ def matmul(graph: IntegerGraph, x: Represented, weights: Constant, name: str, ou
     return Represented(y, (Affine(gain, offsets),), (*x.shape[:-1], weights.shape[1]), None, declared, True)
 
 
-def _offsets(ints: IntArray, row: Params, offset: Params, column: Params) -> Params:
+def offsets_of(ints: IntArray, row: Params, offset: Params, column: Params) -> Params:
     """Return ``sum_k offset[k] * row[k] * ints[k, n] * column[n]`` for each n."""
     count = max(len(row), len(offset))
     parts = [at(offset, k) * at(row, k) for k in range(count)]

@@ -59,6 +59,18 @@ def matmul_range(lo: IntArray, hi: IntArray, weights: IntArray, bias: IntArray |
     return low, high
 
 
+def partial_sums_range(lo: IntArray, hi: IntArray, weights: IntArray) -> Range:
+    """Return the smallest and largest sum of any of the products ``x[k] * weights[k]``, per column.
+
+    ``lo`` and ``hi`` are ``[..., 1, K]``, ``weights`` is ``[..., K, N]``, the result ``[..., N]``. An adder that holds
+    this range holds every partial sum, in any order; one that holds the range of the whole sum needs wrap-around.
+    """
+    low, high = np.swapaxes(lo, -1, -2), np.swapaxes(hi, -1, -2)
+    least = np.where(weights > 0, low, high) * weights
+    most = np.where(weights > 0, high, low) * weights
+    return np.minimum(least, 0).sum(axis=-2), np.maximum(most, 0).sum(axis=-2)
+
+
 def thresholds_range(lo: IntArray, hi: IntArray, thresholds: IntArray, base: int, step: int) -> Range:
     """Return the range of ``base + step * #{t : x >= t}``, per channel."""
     rows = np.broadcast_to(thresholds, (len(lo), thresholds.shape[1]))

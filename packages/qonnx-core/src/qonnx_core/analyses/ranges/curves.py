@@ -1,0 +1,295 @@
+"""Rules of functions of one tensor: rising and falling curves, and functions with a turning point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from qonnx_core.analyses.ranges import elementwise
+from qonnx_core.analyses.ranges.elementwise import joined, scaled
+from qonnx_core.analyses.ranges.extent import BoolArray, Extent, Lattice, Reals, between, each, on_lattice, reals
+from qonnx_core.analyses.ranges.intervals import FloatArray, Pair, multiply
+from qonnx_core.analyses.ranges.operation import Operation, Rule, exact_numbers, numbers_of
+from qonnx_core.errors import Unsupported
+from qonnx_core.passes.streamline.exact import Real, ceil, floor
+
+_MARGIN = 1e-14  # several times the relative error of a float64 function of NumPy
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A function that rises between its turning points, with its limits.
+
+    ``turns`` are the arguments where it stops falling (or rising) and the other begins.
+    """
+
+    function: Callable[[FloatArray], FloatArray]
+    low: float = -np.inf
+    high: float = np.inf
+    turns: tuple[float, ...] = ()
+
+    def interval(self, x: Pair) -> Pair:
+        """Return bounds of the values between bounds of the arguments."""
+        with np.errstate(all="ignore"):
+            ends = [_widened(self.function(side)) for side in x]
+            lows, highs = [pair[0] for pair in ends], [pair[1] for pair in ends]
+            for turn in self.turns:
+                below, above = _widened(self.function(np.asarray(turn)))
+                inside = (x[0] < turn) & (turn < x[1])
+                lows.append(np.where(inside, below, lows[0]))
+                highs.append(np.where(inside, above, highs[0]))
+        low, high = np.fmin.reduce(lows), np.fmax.reduce(highs)
+        low, high = np.where(np.isnan(low), self.low, low), np.where(np.isnan(high), self.high, high)
+        return np.clip(low, self.low, self.high), np.clip(high, self.low, self.high)
+
+
+def _widened(value: FloatArray) -> Pair:
+    margin = np.where(np.isfinite(value), np.abs(value) * _MARGIN, 0.0)
+    return value - margin, value + margin
+
+
+def _sigmoid(x: FloatArray) -> FloatArray:
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
+
+
+def _softplus(x: FloatArray) -> FloatArray:
+    return np.asarray(np.logaddexp(0.0, x))
+
+
+def _softsign(x: FloatArray) -> FloatArray:
+    return np.where(np.isinf(x), np.sign(x), x / (1.0 + np.abs(x)))
+
+
+def _erf(x: FloatArray) -> FloatArray:
+    from math import erf
+
+    return np.asarray(np.frompyfunc(erf, 1, 1)(np.asarray(x, np.float64)), np.float64)
+
+
+def _gelu(x: FloatArray) -> FloatArray:
+    return np.where(np.isneginf(x), 0.0, 0.5 * x * (1.0 + _erf(x / np.sqrt(2.0))))
+
+
+def _mish(x: FloatArray) -> FloatArray:
+    return np.where(np.isneginf(x), 0.0, x * np.tanh(_softplus(x)))
+
+
+def _hard_swish(x: FloatArray) -> FloatArray:
+    return np.where(np.isneginf(x), 0.0, x * np.clip(x / 6.0 + 0.5, 0.0, 1.0))
+
+
+CURVES: dict[str, Curve] = {
+    "Atan": Curve(np.arctan, -np.pi / 2 - 1e-15, np.pi / 2 + 1e-15),
+    "Cos": Curve(lambda x: np.full_like(x, np.nan), -1.0, 1.0),
+    "Erf": Curve(_erf, -1.0, 1.0),
+    "Exp": Curve(np.exp, 0.0),
+    "Gelu": Curve(_gelu, -0.18, turns=(-0.7517915246935645,)),
+    "HardSwish": Curve(_hard_swish, -0.375, turns=(-1.5,)),
+    "Log": Curve(np.log),
+    "Mish": Curve(_mish, -0.31, turns=(-1.1924312145154864,)),
+    "Sigmoid": Curve(_sigmoid, 0.0, 1.0),
+    "Sin": Curve(lambda x: np.full_like(x, np.nan), -1.0, 1.0),
+    "Softplus": Curve(_softplus, 0.0),
+    "Softsign": Curve(_softsign, -1.0, 1.0),
+    "Sqrt": Curve(lambda x: np.sqrt(np.maximum(x, 0.0)), 0.0),
+    "Tanh": Curve(np.tanh, -1.0, 1.0),
+}
+"""Curves without parameters, by operator."""
+
+
+def curve(op: Operation) -> list[Extent]:
+    """Every operator in `CURVES`."""
+    x = op.extent(0)
+    if op.node.op_type == "Log" and bool((x.lo < 0).any()):
+        raise Unsupported("a logarithm of numbers that can be negative")
+    return [between(CURVES[op.node.op_type].interval(x.interval), x.axis, "its values lie on no grid")]
+
+
+def exponential_unit(op: Operation) -> list[Extent]:
+    """Elu, Selu and Celu."""
+    x = op.extent(0)
+    kind = op.node.op_type
+    alpha = float(np.float32(op.node.attributes.get_float("alpha", 1.6732632423543772 if kind == "Selu" else 1.0)))
+    gamma = float(np.float32(op.node.attributes.get_float("gamma", 1.0507009873554805))) if kind == "Selu" else 1.0
+    inner = alpha if kind == "Celu" else 1.0
+    if alpha <= 0 or gamma <= 0:
+        raise Unsupported("alpha or gamma is not above 0, so that it neither rises nor falls")
+    found = Curve(lambda v: gamma * np.where(v > 0, v, alpha * np.expm1(np.minimum(v, 0) / inner)))
+    return [between(found.interval(x.interval), x.axis, "its values lie on no grid")]
+
+
+def leaky_relu(op: Operation) -> list[Extent]:
+    """LeakyRelu and PRelu: ``x`` above 0 and ``slope * x`` below; both parts go through the lattice."""
+    x = op.extent(0)
+    if op.node.op_type == "PRelu":
+        slope = op.constant(1, "slope")
+        if slope.mantissa.size == 1:
+            slope = elementwise.constant_of(float(numbers_of(slope).reshape(-1)[0]))
+    else:
+        slope = elementwise.constant_of(float(np.float32(op.node.attributes.get_float("alpha", 0.01))))
+    zero = elementwise.constant_of(0.0)
+    positive, negative = elementwise.clipped(x, zero, None), elementwise.clipped(x, None, zero)
+    bent = scaled(negative, exact_numbers(slope))
+    slopes = numbers_of(slope)
+    # both parts meet at 0: the part that x does not reach adds nothing
+    interval = np.minimum(positive.lo, bent.lo), np.maximum(positive.hi, bent.hi)
+    below, above = multiply(slopes, x.lo)[0], multiply(slopes, x.hi)[1]
+    rising = slopes >= 0
+    lo = np.where(rising, np.where(x.lo >= 0, x.lo, below), interval[0])
+    hi = np.where(rising, np.where(x.hi >= 0, x.hi, above), interval[1])
+    whole = joined([positive, bent], x.axis)
+    if whole.lattice is None:
+        return [between((lo, hi), x.axis, whole.reason)]
+    return [_cut(whole, lo, hi)]
+
+
+def _cut(x: Extent, lo: FloatArray, hi: FloatArray) -> Extent:
+    """Return the extent with the part of its lattice that lies between the bounds."""
+    if x.lattice is None:
+        return between((lo, hi), x.axis, x.reason)
+    lattice = x.lattice
+    low, high = (
+        each(lambda s, o, b, rounding=rounding: _position(s, o, b, rounding), lattice.scale, lattice.offset, bound)
+        for bound, rounding in ((lo.astype(object), ceil), (hi.astype(object), floor))
+    )
+    limits = [np.broadcast_to(side, low.shape) for side in (lattice.low, lattice.high)]
+    low = np.where(_missing(low), limits[0], low).astype(np.int64)
+    high = np.where(_missing(high), limits[1], high).astype(np.int64)
+    return on_lattice(replace(lattice, low=np.maximum(limits[0], low), high=np.minimum(limits[1], high)), x.axis)
+
+
+def _missing(numbers: Reals) -> BoolArray:
+    return each(lambda number: number is None, numbers).astype(bool)
+
+
+def _position(scale: Real, offset: Real, bound: float, rounding: Callable[[Real], int]) -> int | None:
+    from fractions import Fraction
+
+    return rounding((Fraction(bound) - offset) / scale) if np.isfinite(bound) else None
+
+
+def absolute(op: Operation) -> list[Extent]:
+    """Abs."""
+    x = op.extent(0)
+    zero = elementwise.constant_of(0.0)
+    negative = elementwise.negate(op)[0]
+    straddling = (x.lo < 0) & (x.hi > 0)
+    lo = np.where(straddling, 0.0, np.minimum(np.abs(x.lo), np.abs(x.hi)))
+    hi = np.maximum(np.abs(x.lo), np.abs(x.hi))
+    positive = elementwise.clipped(x, zero, None)
+    whole = joined([positive, elementwise.clipped(negative, zero, None)], x.axis)
+    return [_cut(whole, lo, hi) if whole.lattice is not None else between((lo, hi), x.axis, whole.reason)]
+
+
+def hard_sigmoid(op: Operation) -> list[Extent]:
+    """HardSigmoid: ``clip(alpha * x + beta, 0, 1)``."""
+    alpha, beta = (
+        elementwise.constant_of(float(np.float32(op.node.attributes.get_float(name, default))))
+        for name, default in (("alpha", 0.2), ("beta", 0.5))
+    )
+    line = elementwise.shifted(scaled(op.extent(0), exact_numbers(alpha)), beta)
+    return [elementwise.clipped(line, elementwise.constant_of(0.0), elementwise.constant_of(1.0))]
+
+
+def rounded_whole(op: Operation) -> list[Extent]:
+    """Floor, Ceil and Round (half to even): whole numbers."""
+    x = op.extent(0)
+    functions: dict[str, Callable[[FloatArray], FloatArray]] = {"Floor": np.floor, "Ceil": np.ceil, "Round": np.round}
+    function = functions[op.node.op_type]
+    lo, hi = function(x.lo), function(x.hi)
+    if not x.bounded or max(np.abs(lo).max(), np.abs(hi).max()) >= 2.0**53:
+        return [between((lo, hi), x.axis, x.reason or "its whole numbers are not bounded")]
+    return [on_lattice(whole_numbers(lo, hi), x.axis)]
+
+
+def whole_numbers(lo: FloatArray, hi: FloatArray) -> Lattice:
+    """Return the lattice of whole numbers between bounds."""
+    from fractions import Fraction
+
+    ones, zeros = (reals([Fraction(n)], (1,) * lo.ndim) if lo.ndim else np.asarray(Fraction(n), object) for n in (1, 0))
+    return Lattice(ones, zeros, lo.astype(np.int64), hi.astype(np.int64))
+
+
+def cast(op: Operation) -> list[Extent]:
+    """Cast to a float type is the identity, to bool 0 or 1, to an integer type it drops the fraction."""
+    x = op.extent(0)
+    target = ir.DataType(op.integer("to", int(ir.DataType.FLOAT)))
+    if target.is_floating_point():
+        return [replace(x, sums=None)]
+    if target == ir.DataType.BOOL:
+        return truth(op)
+    lo, hi = np.trunc(x.lo), np.trunc(x.hi)
+    if not x.bounded or not target.is_integer():
+        raise Unsupported(f"a cast of numbers without bounds to {target.name}")
+    info = np.iinfo(target.numpy())
+    if lo.min() < info.min or hi.max() > info.max:
+        raise Unsupported(f"a cast to {target.name} that can overflow")
+    whole = x.lattice is not None and all(
+        isinstance(n, int) or getattr(n, "denominator", 0) == 1
+        for array in (x.lattice.scale, x.lattice.offset)
+        for n in array.reshape(-1)
+    )
+    return [replace(x, sums=None) if whole else on_lattice(whole_numbers(lo, hi), x.axis)]
+
+
+def truth(op: Operation) -> list[Extent]:
+    """Comparisons and logic: 0 or 1."""
+    rank = max((x.lo.ndim for x in op.extents()), default=0)
+    zero, one = np.zeros((1,) * rank), np.ones((1,) * rank)
+    return [on_lattice(whole_numbers(zero, one), op.extent(0).axis)]
+
+
+def power(op: Operation) -> list[Extent]:
+    """Pow with a constant exponent that is 0.5, 1 or a small whole number."""
+    x = op.extent(0)
+    exponents = np.unique(numbers_of(op.constant(1, "exponent")))
+    if len(exponents) != 1:
+        raise Unsupported("it has several exponents")
+    exponent = float(exponents[0])
+    if exponent == 0.5:
+        return [between(CURVES["Sqrt"].interval(x.interval), x.axis, "its values lie on no grid")]
+    if exponent == 1.0:
+        return [x]
+    if exponent == 2.0:
+        return [elementwise.square(x)]
+    if exponent != int(exponent) or not 0 < exponent <= 64:
+        raise Unsupported(f"the exponent {exponent:g}")
+    turns = (0.0,) if exponent % 2 == 0 else ()
+    found = Curve(lambda v: np.asarray(v**exponent), turns=turns).interval(x.interval)
+    return [between(found, x.axis, "its values lie on no grid")]
+
+
+def reciprocal(op: Operation) -> list[Extent]:
+    """Reciprocal."""
+    from qonnx_core.analyses.ranges.intervals import quotient_of
+
+    x = op.extent(0)
+    one = np.ones((1,) * x.lo.ndim)
+    return [between(quotient_of((one, one), x.interval), x.axis, "its values lie on no grid")]
+
+
+_CURVE_RULES: dict[str, Rule] = dict.fromkeys(CURVES, curve)
+_TRUTH: dict[str, Rule] = dict.fromkeys(
+    ("And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor"), truth
+)
+UNARY: dict[str, Rule] = {
+    **_CURVE_RULES,
+    **_TRUTH,
+    "Abs": absolute,
+    "Cast": cast,
+    "Ceil": rounded_whole,
+    "Celu": exponential_unit,
+    "Elu": exponential_unit,
+    "Floor": rounded_whole,
+    "HardSigmoid": hard_sigmoid,
+    "LeakyRelu": leaky_relu,
+    "PRelu": leaky_relu,
+    "Pow": power,
+    "Reciprocal": reciprocal,
+    "Round": rounded_whole,
+    "Selu": exponential_unit,
+}
+"""One rule for each operator, by name."""

@@ -1,0 +1,256 @@
+"""Rules of pooling and reductions: maxima, averages and sums of elements of one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from math import lcm, prod
+
+import numpy as np
+
+from qonnx_core.analyses.ranges import intervals
+from qonnx_core.analyses.ranges.curves import whole_numbers
+from qonnx_core.analyses.ranges.elementwise import centred, scaled
+from qonnx_core.analyses.ranges.extent import LIMIT, Extent, Lattice, PartialSums, between, on_lattice
+from qonnx_core.analyses.ranges.operation import Operation, Rule
+from qonnx_core.analyses.ranges.taps import axis_patterns, windows_of
+from qonnx_core.errors import Unsupported
+from qonnx_core.ops.quant_avg_pool2d import QuantAvgPool2d
+
+
+def max_pool(op: Operation) -> list[Extent]:
+    """MaxPool, MaxPoolNHWC: one of the elements of the window; padding never is the maximum. Then places, if asked."""
+    x = op.extent(0)
+    rank = len(op.shape(0))
+    axis = rank - 1 if op.node.domain else 1
+    found = replace(x.hull([a for a in range(1, rank) if a != axis]), axis=axis)
+    places = [replace(_places(None, rank), axis=axis)] if len(op.node.outputs) > 1 else []
+    return [found, *places]
+
+
+def _places(count: int | None, rank: int) -> Extent:
+    if count is None:
+        return between((np.zeros((1,) * rank), np.full((1,) * rank, np.inf)), 0, "places in a tensor")
+    return on_lattice(whole_numbers(np.zeros((1,) * rank), np.full((1,) * rank, float(count - 1))), 0)
+
+
+def global_max(op: Operation) -> list[Extent]:
+    """GlobalMaxPool."""
+    x = op.extent(0)
+    return [replace(_extreme(x, tuple(range(2, len(op.shape(0)))), True, True), axis=1)]
+
+
+def _extreme(x: Extent, axes: Sequence[int], largest: bool, keep: bool) -> Extent:
+    """Return the largest or smallest of the elements along axes: no smaller than the largest of the lower ends."""
+    pick = np.max if largest else np.min
+    found = x.hull(axes, keep=keep)
+    where = tuple(axes)
+    lo, hi = pick(x.lo, axis=where, keepdims=keep), pick(x.hi, axis=where, keepdims=keep)
+    if found.lattice is None or x.lattice is None:
+        return between((lo, hi), x.axis, found.reason)
+    low, high = (pick(side, axis=where, keepdims=keep) for side in np.broadcast_arrays(x.lattice.low, x.lattice.high))
+    return on_lattice(replace(found.lattice, low=np.asarray(low), high=np.asarray(high)), x.axis)
+
+
+def _added_along(x: Extent, axes: Sequence[int], sizes: Sequence[int], keep: bool) -> Extent:
+    """Return the sum of all elements along axes."""
+    where = tuple(axes)
+    known = np.broadcast_shapes(*(array.shape for array in x.arrays))
+    repeats = prod(sizes[a] for a in axes if known[a] == 1)
+    times = np.asarray(float(repeats))
+    lo, hi = np.broadcast_arrays(*x.interval)
+    total = intervals.summed((lo, hi), where)
+    interval = intervals.product_of(total, (times, times))
+    if not keep:
+        interval = np.squeeze(interval[0], where), np.squeeze(interval[1], where)
+    kept = x.hull(axes, keep=keep)
+    if kept.lattice is None or x.lattice is None:
+        return between(interval, x.axis, kept.reason)
+    low, high = np.broadcast_arrays(x.lattice.low, x.lattice.high)
+    full = tuple(known[a] if a in where else 1 for a in range(len(known)))
+    spread = [np.broadcast_to(side, np.broadcast_shapes(side.shape, full)) for side in (low, high)]
+    size = max(np.abs(side).astype(np.float64).sum(axis=where).max() for side in spread) * repeats
+    if size >= LIMIT:
+        return between(interval, x.axis, "its sums need more than 53 bits")
+    ends = [np.asarray(side.sum(axis=where, keepdims=keep) * repeats) for side in spread]
+    partial = [
+        np.asarray(pick(side, 0).sum(axis=where, keepdims=keep) * repeats)
+        for pick, side in zip((np.minimum, np.maximum), spread, strict=True)
+    ]
+    count = prod(sizes[a] for a in axes)
+    offset = np.asarray(kept.lattice.offset * Fraction(count), object)
+    lattice = Lattice(kept.lattice.scale, offset, ends[0], ends[1])
+    return on_lattice(lattice, x.axis, PartialSums(partial[0], partial[1]))
+
+
+def _mean_along(x: Extent, axes: Sequence[int], sizes: Sequence[int], keep: bool) -> Extent:
+    total = _added_along(x, axes, sizes, keep)
+    count = prod(sizes[a] for a in axes)
+    return replace(scaled(total, np.full((1,) * total.lo.ndim, Fraction(1, count), object)), sums=total.sums)
+
+
+def _hull_of_mean(x: Extent, axes: Sequence[int], keep: bool) -> Extent:
+    kept = x.hull(axes, keep=keep)
+    return between(kept.interval, x.axis, kept.reason or "an average of an unknown number of elements")
+
+
+def global_average(op: Operation) -> list[Extent]:
+    """GlobalAveragePool."""
+    x = op.extent(0)
+    axes = list(range(2, len(op.shape(0))))
+    try:
+        sizes = op.sizes(0)
+    except Unsupported:
+        return [replace(_hull_of_mean(x, axes, True), axis=1)]
+    return [replace(_mean_along(x, axes, sizes, True), axis=1)]
+
+
+def reduce(op: Operation) -> list[Extent]:
+    """ReduceSum, ReduceMean, ReduceMax, ReduceMin and the sums of squares and magnitudes."""
+    x = op.extent(0)
+    rank = len(op.shape(0))
+    axes = op.axes()
+    if not axes:
+        if op.integer("noop_with_empty_axes", 0):
+            return [x]
+        axes = list(range(rank))
+    axes = sorted(axis % rank for axis in axes)
+    keep = bool(op.integer("keepdims", 1))
+    left = [a for a in range(rank) if a not in axes]
+    kind = op.node.op_type
+    if kind in ("ReduceMax", "ReduceMin"):
+        found = _extreme(x, axes, kind == "ReduceMax", keep)
+    elif kind == "ReduceMean" and any(op.shape(0)[a] is None for a in axes):
+        found = _hull_of_mean(x, axes, keep)
+    else:
+        if any(op.shape(0)[a] is None for a in axes):
+            raise Unsupported("a sum of an unknown number of elements")
+        sizes = [size or 1 for size in op.shape(0)]
+        found = (_mean_along if kind == "ReduceMean" else _added_along)(x, axes, sizes, keep)
+    axis = x.axis if keep else left.index(x.axis) if x.axis in left else max(len(left) - 1, 0)
+    return [replace(found, axis=axis)]
+
+
+def average_pool(op: Operation) -> list[Extent]:
+    """AveragePool: sums of up to as many elements as the window has; padding counts as 0 where it is included."""
+    x = op.extent(0)
+    shape = op.shape(0)
+    kernel = tuple(op.integers("kernel_shape") or ())
+    windows = windows_of(op, kernel, shape[2:])
+    x = replace(x.hull(list(range(2, len(shape)))), axis=1)
+    included = bool(op.integer("count_include_pad", 0))
+    pairs = {(windows.count, windows.count)}
+    if windows.padded:
+        if any(size is None for size in shape[2:]):
+            return [_any_average(x, included)]
+        pairs = {(1, 1)}
+        for axis, size in enumerate(shape[2:]):
+            inside, padded = axis_patterns(windows, axis, int(size or 0))
+            own = {(int(i.sum()), int(p.sum())) for i, p in zip(inside, padded, strict=True)}
+            if windows.ceil:  # runtimes differ in whether what lies behind the padding counts
+                own |= {(i, kernel[axis]) for i, _ in own}
+            pairs = {(a * c, b * d) for a, b in pairs for c, d in own}
+    if not included:
+        pairs = {(inside, inside) for inside, _ in pairs if inside}
+    return [_averages(x, sorted(pairs))]
+
+
+def _any_average(x: Extent, included: bool) -> Extent:
+    lo, hi = (np.minimum(x.lo, 0.0), np.maximum(x.hi, 0.0)) if included else x.interval
+    return between((lo, hi), x.axis, x.reason or "an average of an unknown number of elements")
+
+
+def _averages(x: Extent, pairs: list[tuple[int, int]]) -> Extent:
+    """Return the extent of sums of ``inside`` elements divided by ``divisor``, for all pairs of both."""
+    centre = None if x.lattice is None else centred(x.lattice)
+    same = all(inside == divisor for inside, divisor in pairs)
+    lattice = x.lattice if same else centre
+    if lattice is None:
+        if same:
+            return between(x.interval, x.axis, x.reason)
+        parts = [intervals.product_of(x.interval, (np.asarray(i / d), np.asarray(i / d))) for i, d in pairs]
+        lo, hi = np.minimum.reduce([p[0] for p in parts]), np.maximum.reduce([p[1] for p in parts])
+        margin = [np.nextafter(lo, -np.inf), np.nextafter(hi, np.inf)]
+        return between((margin[0], margin[1]), x.axis, x.reason or "its padding is 0, which is not on its grid")
+    whole = lcm(*(divisor for _, divisor in pairs))
+    factors = [inside * (whole // divisor) for inside, divisor in pairs]
+    largest = max(int(np.abs(lattice.low).max()), int(np.abs(lattice.high).max())) * max(factors)
+    if largest >= LIMIT:
+        return between(x.interval, x.axis, "its sums need more than 53 bits")
+    low = np.minimum.reduce([lattice.low * f for f in factors])
+    high = np.maximum.reduce([lattice.high * f for f in factors])
+    scale = np.asarray(lattice.scale * Fraction(1, whole), object)
+    partial = PartialSums(np.minimum(low, 0), np.maximum(high, 0))
+    return on_lattice(Lattice(scale, lattice.offset, low, high), x.axis, partial)
+
+
+def quant_average(op: Operation) -> list[Extent]:
+    """QuantAvgPool2d: ``floor(sum of the window / 2^shift)``."""
+    x = op.extent(0)
+    pool = QuantAvgPool2d(
+        stride=op.integer("stride", 1), kernel=op.integer("kernel", 1), ibits=op.integer("ibits", 8),
+        obits=op.integer("obits", 8), signed=bool(op.integer("signed", 0)), data_layout=op.text("data_layout", "NCHW"),
+    )  # fmt: skip
+    x = x.hull(pool.axes)
+    count = pool.kernel**2
+    times = np.asarray(float(count))
+    total = intervals.product_of(x.interval, (times, times))
+    lo, hi = (np.floor(np.round(side) / 2.0**pool.shift) for side in total)
+    axis = 1 if pool.data_layout == "NCHW" else 3
+    if not x.bounded or max(np.abs(lo).max(), np.abs(hi).max()) >= LIMIT:
+        return [between((lo, hi), axis, x.reason or "its sums are not bounded")]
+    sums = None
+    if x.lattice is not None:
+        low, high = x.lattice.low * count, x.lattice.high * count
+        sums = PartialSums(np.minimum(low, 0), np.maximum(high, 0))
+    return [on_lattice(whole_numbers(lo, hi), axis, sums)]
+
+
+def selected(op: Operation) -> list[Extent]:
+    """ArgMax, ArgMin and TopK: places along an axis, and for TopK first the values."""
+    x = op.extent(0)
+    rank = len(op.shape(0))
+    axis = op.integer("axis", -1 if op.node.op_type == "TopK" else 0) % rank
+    count = op.shape(0)[axis]
+    if op.node.op_type != "TopK":
+        return [_places(count, rank if op.integer("keepdims", 1) else rank - 1)]
+    return [x.hull([axis]), _places(count, rank)]
+
+
+def softmax(op: Operation) -> list[Extent]:
+    """Softmax and Hardmax: numbers from 0 to 1."""
+    rank = len(op.shape(0))
+    zero, one = np.zeros((1,) * rank), np.ones((1,) * rank)
+    axis = op.extent(0).axis
+    if op.node.op_type == "Hardmax":
+        return [on_lattice(whole_numbers(zero, one), axis)]
+    return [between((zero, one), axis, "its values lie on no grid")]
+
+
+def log_softmax(op: Operation) -> list[Extent]:
+    """LogSoftmax: numbers of at most 0."""
+    rank = len(op.shape(0))
+    interval = np.full((1,) * rank, -np.inf), np.zeros((1,) * rank)
+    return [between(interval, op.extent(0).axis, "its values lie on no grid")]
+
+
+POOLING: dict[str, Rule] = {
+    "ArgMax": selected,
+    "ArgMin": selected,
+    "AveragePool": average_pool,
+    "GlobalAveragePool": global_average,
+    "GlobalMaxPool": global_max,
+    "Hardmax": softmax,
+    "LogSoftmax": log_softmax,
+    "MaxPool": max_pool,
+    "MaxPoolNHWC": max_pool,
+    "QuantAvgPool2d": quant_average,
+    "ReduceMax": reduce,
+    "ReduceMean": reduce,
+    "ReduceMin": reduce,
+    "ReduceSum": reduce,
+    "Softmax": softmax,
+    "TopK": selected,
+}
+"""One rule for each operator, by name."""
