@@ -26,8 +26,8 @@ HELP = """Clean a model up: infer shapes, fold constants (weight quantizers stay
 
 The result computes the same numbers. Example: qonnx clean model.onnx -o clean.onnx
 
---channels-last brings the model to channels-last operators as well; --channels-last-input lets its inputs be (N, ..., C)
-too, so that no Transpose is left in front."""
+--channels-last brings the model to channels-last operators as well; --channels-last-input lets its inputs be
+(N, ..., C) too, so that no Transpose is left in front."""
 
 
 def command(

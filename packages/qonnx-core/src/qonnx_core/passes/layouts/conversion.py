@@ -331,7 +331,7 @@ class Conversion:
         rank = self.rank(value)
         axes = None if rank is None else self.target.axes(rank)
         layout = get_layout(value)
-        if axes is None or not self.is_wanted(value) or rank is None:
+        if axes is None or not self.is_wanted(value) or rank is None or value.is_graph_output():
             return
         if layout is not None and layout[-1] == "C":
             return
