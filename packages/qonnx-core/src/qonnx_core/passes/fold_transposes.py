@@ -74,8 +74,7 @@ def _fold(emitter: Emitter, statics: Statics, node: ir.Node) -> int:
 
 def _permutation(node: ir.Node) -> list[int] | None:
     """Return the permutation, also where it is left out and the rank is known."""
-    written = node.attributes.get_ints("perm")
-    if written is not None:
-        return list(written)
+    if "perm" in node.attributes:
+        return list(node.attributes["perm"].as_ints())
     data = node.inputs[0]
     return None if data is None or data.shape is None else list(reversed(range(len(data.shape))))

@@ -16,7 +16,8 @@ class MakeInputChannelsLast:
     """``model(x)`` becomes ``model'(x')`` with ``x'`` of shape ``(N, ..., C)`` and ``x = Transpose(x')`` inside.
 
     Every input of 3 to 5 axes is taken, unless its layout is annotated as channels-last already or it is an output
-    as well. Names stay. With :class:`ConvertToChannelsLast` behind it (or its option ``make_input_channels_last``) no Transpose is left.
+    as well. Names stay. With :class:`ConvertToChannelsLast` behind it (or with the option
+    ``make_input_channels_last`` of that) no Transpose is left.
     """
 
     name: str = "make_inputs_channels_last"
