@@ -19,6 +19,7 @@ from qonnx_core.cli import (
     ingest,
     partition,
     prune,
+    quantize,
     ranges,
     run,
     transform,
@@ -57,5 +58,21 @@ def options(
     logging.getLogger("onnx_ir").setLevel(logging.DEBUG if debug else logging.CRITICAL)
 
 
-for module in (doctor, info, cost, ranges, clean, convert, run, diff, ingest, partition, build, transform, prune):
+COMMANDS = (
+    doctor,
+    info,
+    cost,
+    ranges,
+    clean,
+    convert,
+    run,
+    diff,
+    ingest,
+    partition,
+    build,
+    transform,
+    prune,
+    quantize,
+)
+for module in COMMANDS:
     app.command(module.NAME, help=module.HELP)(guarded(module.command, getattr(module, "INTERRUPTED", INTERRUPTED)))

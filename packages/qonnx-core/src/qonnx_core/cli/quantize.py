@@ -1,0 +1,121 @@
+"""`qonnx quantize`: insert quantizers by rules, or round parameters onto a grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qonnx_core.cli.common import (
+    JsonOption,
+    ModelArgument,
+    print_json,
+    read_and_clean,
+    remarks_console,
+    shortened,
+    spoken,
+    table,
+    write_model,
+)
+from qonnx_core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from rich.console import Console
+
+NAME = "quantize"
+HELP = """Put quantizers into a model by the rules of a YAML or JSON file, or round its parameters onto a grid.
+
+The rules name nodes of the cleaned model (`qonnx info` shows them) by name or operator type, with globs, and for their
+operands bits, scale, zero point and rounding. A scale is a number, a list with one per channel, `max` (from the values
+of a constant) or `data` (from the range on the samples of --data). The result computes quantized values: other ones.
+
+  quantize:
+    - match: {op_type: [Conv, MatMul, Gemm]}
+      weights: {bits: 4, scale: max, per_channel: true, narrow: true}
+      input: {bits: 8, scale: data, power_of_two: true}
+
+Examples: qonnx quantize model.onnx --config q.yaml --data samples.npz -o quantized.onnx
+qonnx quantize model.onnx --fixed-point 'FIXED<16,6>' --op-type Add --op-type Mul --max-error 1e-3 -o fixed.onnx"""
+
+
+def command(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write; - for standard output.")],
+    config: Annotated[Path | None, typer.Option("--config", help="The rules, YAML or JSON.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="An .npz with samples, for `scale: data`.")] = None,
+    fixed_point: Annotated[
+        str | None,
+        typer.Option("--fixed-point", metavar="GRID", help="Round parameters: FIXED<16,6>, INT8, INT8*2^-4, ..."),
+    ] = None,
+    op_type: Annotated[
+        list[str] | None,
+        typer.Option("--op-type", help="With --fixed-point: operators whose constants are rounded; default Add, Mul."),
+    ] = None,
+    tensor: Annotated[
+        list[str] | None, typer.Option("--tensor", help="With --fixed-point: names of parameters; globs.")
+    ] = None,
+    max_error: Annotated[
+        float | None, typer.Option("--max-error", min=0, help="With --fixed-point: refuse a larger error.")
+    ] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Quantize a model and write it."""
+    if (config is None) is (fixed_point is None):
+        raise InvalidInput("quantize: expected either --config with rules or --fixed-point with a grid. Give one.")
+    if fixed_point is None and (op_type or tensor or max_error is not None):
+        raise InvalidInput("quantize: --op-type, --tensor and --max-error belong to --fixed-point. Leave them out.")
+    if config is None and data is not None:
+        raise InvalidInput("quantize: --data belongs to --config, with rules that say `scale: data`. Leave it out.")
+    remarks = remarks_console(output, json_output)
+    original, cleaned = read_and_clean(model)
+    if config is not None:
+        report = _by_rules(original, cleaned, config, data)
+    else:
+        assert fixed_point is not None
+        types = tuple(op_type or (() if tensor else ("Add", "Mul")))
+        report = _onto_grid(cleaned, fixed_point, types, tuple(tensor or ()), max_error)
+    write_model(cleaned, output)
+    if json_output:
+        print_json({"output": str(output), "quantized": report})
+        return
+    _show(remarks, spoken(output), report)
+
+
+def _by_rules(original: ir.Model, cleaned: ir.Model, config: Path, data: Path | None) -> list[dict[str, Any]]:
+    from qonnx_core.build.inputs import INPUT_ALIASES, input_names, pick, read_archive
+    from qonnx_core.passes.quantize.config import QuantizationConfig
+    from qonnx_core.passes.quantize.quantize_graph import quantize_graph
+
+    rules = QuantizationConfig.from_file(config)
+    samples = None
+    if data is not None:
+        names = input_names(original, cleaned)
+        found = pick(read_archive(data), names, INPUT_ALIASES, "input", str(data))
+        samples = {name[0]: found[name[0]] for name in names if name[0] in found}
+    return [entry.to_dict() for entry in quantize_graph(cleaned, rules, samples)]
+
+
+def _onto_grid(
+    model: ir.Model, grid: str, op_types: tuple[str, ...], tensors: tuple[str, ...], max_error: float | None
+) -> list[dict[str, Any]]:
+    from qonnx_core.passes.quantize.fixed_point_params import FixedPointQuantizeParams
+
+    step = FixedPointQuantizeParams(grid, op_types, tensors, max_error=max_error)
+    return [entry.to_dict() for entry in step.apply(model)]
+
+
+def _show(out: Console, title: str, report: list[dict[str, Any]]) -> None:
+    if report and "max_error" in report[0]:
+        columns = ("tensor", "datatype", "max_error", "clipped")
+        out.print(table(title, columns, [[row[column] for column in columns] for row in report]))
+        return
+    rows = []
+    for row in report:
+        scale, zero = (
+            shortened(", ".join(f"{number:g}" for number in row[key]), 30) for key in ("scale", "zero_point")
+        )
+        kind = f"{'' if row['signed'] else 'u'}int{row['bits']}"
+        rows.append((row["node"], row["operand"], row["tensor"], kind, scale, zero, row["quantizer"] or row["reason"]))
+    out.print(table(title, ("node", "operand", "tensor", "type", "scale", "zero point", "quantizer, or why not"), rows))

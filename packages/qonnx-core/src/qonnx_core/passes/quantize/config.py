@@ -1,0 +1,267 @@
+"""The user's rules for quantizing a graph, read from a small YAML or JSON file.
+
+    quantize:
+      - match: {name: "Conv_0"}
+        weights: {bits: 8, scale: max, per_channel: true, narrow: true}
+        input: {bits: 8, scale: data, power_of_two: true}
+      - match: {op_type: [Conv, MatMul, Gemm]}
+        weights: {bits: 4, scale: max, narrow: true}
+        input: {bits: 4, scale: 0.125, zero_point: 0}
+        bias: {bits: 16, scale: 2.0e-4}
+      - match: {op_type: "*Pool"}
+        output: {bits: 8, signed: false, scale: data}
+
+Names and operator types are globs, of nodes of the main graph. For each operand of a node the first rule that matches
+the node and names the operand counts. ``input`` is the running data, ``weights`` the constant operand of a product,
+``bias`` its third operand, ``output`` the first output; ``inputs: {1: ...}`` and ``outputs: {2: ...}`` name any operand
+by its number.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self, cast, get_args
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+
+from qonnx_core.errors import InvalidInput, InvalidModel
+from qonnx_core.ops.rounding import Rounding
+
+MOST_BITS = 32
+Scale = float | tuple[float, ...] | Literal["max", "data"]
+ZeroPoint = float | tuple[float, ...] | Literal["data"]
+Operand = Literal["input", "weights", "bias", "output"]
+
+
+def _rounding(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return Rounding.parse(value)
+    except InvalidModel as error:
+        raise ValueError(str(error)) from error
+
+
+def _scale(value: object) -> Scale:
+    if isinstance(value, str) and value in ("max", "data"):
+        return cast("Scale", value)
+    numbers = _numbers(value)
+    if numbers is None or any(number <= 0 for number in np.atleast_1d(numbers)):
+        raise ValueError("expected a number above 0, a list of such numbers, max, or data")
+    return numbers
+
+
+def _zero_point(value: object) -> ZeroPoint:
+    if value == "data":
+        return "data"
+    numbers = _numbers(value)
+    if numbers is None:
+        raise ValueError("expected a number, a list of numbers, or data")
+    return numbers
+
+
+def _numbers(value: object) -> float | tuple[float, ...] | None:
+    """Return a finite number or a list of them as float32 holds them, or None for anything else."""
+    items = value if isinstance(value, list | tuple) else [value]
+    numbers = [item for item in items if isinstance(item, int | float) and not isinstance(item, bool)]
+    if not numbers or len(numbers) < len(items):
+        return None
+    with np.errstate(over="ignore"):
+        found = tuple(float(np.float32(number)) for number in numbers)
+    if not np.all(np.isfinite(found)):
+        return None
+    return found if isinstance(value, list | tuple) else found[0]
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class Quantizer(BaseModel):
+    """How one operand is quantized: the inputs and attributes of its Quant node.
+
+    ``scale`` is a number, one number per channel, or where it comes from: ``max`` the largest values of a constant,
+    ``data`` the smallest and largest values that a running tensor takes on the data. ``zero_point`` may be ``data`` as
+    well: then the levels cover the range from smallest to largest. ``power_of_two`` rounds such a scale up to a power
+    of two. ``axis`` is the axis of the channels where ``per_channel`` asks for, or a list holds, one scale for each.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bits: Annotated[int, Field(ge=1, le=MOST_BITS, strict=True)]
+    scale: Annotated[Scale, PlainValidator(_scale)] = "max"
+    zero_point: Annotated[ZeroPoint, PlainValidator(_zero_point)] = 0.0
+    signed: bool = True
+    narrow: bool = False
+    rounding: Annotated[Rounding, BeforeValidator(_rounding)] = Rounding.ROUND
+    per_channel: bool = False
+    axis: int | None = None
+    power_of_two: bool = False
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether scale or zero point come from values instead of being given."""
+        return isinstance(self.scale, str)
+
+    @property
+    def levels(self) -> tuple[int, int]:
+        """The smallest and the largest integer of the quantizer; -1 and 1 for signed numbers of one bit."""
+        if self.signed and self.bits == 1:
+            return -1, 1
+        if self.signed:
+            return -(1 << (self.bits - 1)) + self.narrow, (1 << (self.bits - 1)) - 1
+        return 0, (1 << self.bits) - 1 - self.narrow
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.zero_point == "data" and not self.is_calibrated:
+            raise ValueError("zero_point is data, but scale is given; expected scale: data (or max) as well")
+        if self.power_of_two and not self.is_calibrated:
+            raise ValueError("power_of_two rounds a scale that comes from max or data; this one is given")
+        if self.bits == 1 and self.narrow and not self.signed:
+            raise ValueError("one unsigned, narrow bit has 0 as its only level; expected more bits")
+        if self.bits == 1 and self.signed and self.zero_point != 0:
+            raise ValueError("one signed bit is -1 or 1; expected a zero_point of 0")
+        return self
+
+
+class Match(BaseModel):
+    """What a rule matches: nodes whose name or operator type fits one of these globs; of both where both are given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
+    op_type: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not (self.name or self.op_type):
+            raise ValueError("matches nothing; expected name or op_type")
+        return self
+
+    def fits(self, name: str, op_type: str) -> bool:
+        """Return whether a node of this name and operator type is meant."""
+        return all(
+            not globs or any(fnmatch.fnmatchcase(text, glob) for glob in globs)
+            for text, globs in ((name, self.name), (op_type, self.op_type))
+        )
+
+    def __str__(self) -> str:
+        parts = [f"{key}: {', '.join(globs)}" for key, globs in (("name", self.name), ("op_type", self.op_type))]
+        return "; ".join(part for part in parts if not part.endswith(": "))
+
+
+class Rule(BaseModel):
+    """Quantizers for the operands of the nodes that match."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    match: Match
+    input: Quantizer | None = None
+    weights: Quantizer | None = None
+    bias: Quantizer | None = None
+    output: Quantizer | None = None
+    inputs: dict[Annotated[int, Field(ge=0)], Quantizer] = Field(default_factory=dict)
+    outputs: dict[Annotated[int, Field(ge=0)], Quantizer] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if not (any(getattr(self, name) is not None for name in get_args(Operand)) or self.inputs or self.outputs):
+            raise ValueError("quantizes nothing; expected input, weights, bias, output, inputs or outputs")
+        return self
+
+
+class QuantizationConfig(BaseModel):
+    """An ordered list of rules; for each operand the first one that names it counts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    quantize: tuple[Rule, ...]
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> QuantizationConfig:
+        """Return the rules of a YAML or JSON file.
+
+        Raises:
+            InvalidInput: no such file, no YAML, or unknown, missing or wrong keys; says which and where.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(
+                f"{path}: cannot be read as rules ({error}); expected a YAML or JSON text file."
+            ) from error
+        return cls.from_text(text, source=str(path))
+
+    @classmethod
+    def from_text(cls, text: str, *, source: str = "rules") -> QuantizationConfig:
+        """Return the rules of a YAML or JSON text; ``source`` names it in errors.
+
+        Raises:
+            InvalidInput: no YAML, or unknown, missing or wrong keys; says which and where.
+        """
+        try:
+            content = yaml.safe_load(text)
+        except (yaml.YAMLError, RecursionError) as error:
+            raise InvalidInput(
+                f"{source}: it is no YAML ({' '.join(str(error).split())}); expected the key quantize."
+            ) from error
+        if not isinstance(content, dict):
+            raise InvalidInput(
+                f"{source}: found {type(content).__name__}; expected the key quantize with a list of rules."
+            )
+        return cls.from_dict(content, source=source)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, object], *, source: str = "rules") -> QuantizationConfig:
+        """Return the rules of plain values, as a YAML or JSON file holds them.
+
+        Raises:
+            InvalidInput: unknown, missing or wrong keys; says which and where.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise InvalidInput("; ".join(dict.fromkeys(_sentences(source, error)))) from error
+
+
+_MODELS: dict[str, type[BaseModel]] = {"match": Match, **dict.fromkeys(get_args(Operand), Quantizer)}
+
+
+def _sentences(source: str, error: ValidationError) -> list[str]:
+    """One sentence for each complaint of pydantic, with the place in the file and near matches of unknown keys."""
+    sentences = []
+    for detail in error.errors():
+        spoken = [
+            part + 1 if place == 1 and isinstance(part, int) else part for place, part in enumerate(detail["loc"])
+        ]
+        where = ".".join(map(str, spoken)) or "the file"
+        if detail["type"] == "extra_forbidden":
+            key, known = str(detail["loc"][-1]), _keys_at(detail["loc"][:-1])
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            sentences.append(f"{source}: {where}: unknown key {key!r}; expected one of {', '.join(known)}.{hint}")
+        elif detail["type"] == "missing":
+            sentences.append(f"{source}: {where}: the key is missing; expected a value. Add it.")
+        else:
+            found = detail.get("input")
+            shown = f" (found {found!r})" if isinstance(found, str | int | float | list) else ""
+            sentences.append(f"{source}: {where}: {detail['msg'].removeprefix('Value error, ')}{shown}")
+    return sentences
+
+
+def _keys_at(place: Sequence[int | str]) -> list[str]:
+    """Return the keys that one may write at a place of the file."""
+    names = [part for part in place if isinstance(part, str)]
+    if not names:
+        return list(QuantizationConfig.model_fields)
+    inside = names[-1]
+    if len(names) > 1 and names[1] in ("inputs", "outputs"):
+        return list(Quantizer.model_fields)
+    return list(_MODELS[inside].model_fields) if inside in _MODELS else list(Rule.model_fields)

@@ -1,0 +1,165 @@
+"""Rounds stored parameters onto a fixed-point or integer grid."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qonnx_core.errors import InvalidInput
+from qonnx_core.ir.annotations import get_datatype, merge_annotations, set_datatype
+from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.datatypes import DataType
+from qonnx_core.ir.grid import Grid
+from qonnx_core.ops.builder import GraphBuilder
+from qonnx_core.ops.rounding import Rounding, round_by
+from qonnx_core.passes.base import new_constant
+from qonnx_core.passes.remove_unused import RemoveUnused
+
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundedParameter:
+    """One parameter after rounding: its grid, the largest error, and how many values the grid clips."""
+
+    tensor: str
+    datatype: str
+    max_error: float
+    clipped: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "tensor": self.tensor, "datatype": self.datatype, "max_error": self.max_error, "clipped": self.clipped,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FixedPointQuantizeParams:
+    """Constants that chosen operators read become the nearest numbers of a grid: the model's values change by that.
+
+    Without a grid nothing changes. Parameters behind a quantizer are read by that quantizer, not by the operator; only
+    ``tensors`` reaches them.
+
+    Args:
+        grid: ``FIXED<16,6>``, or an integer type with a scale: ``INT8``, ``INT8*2^-4``, ``INT8*0.1``.
+        op_types: operators whose constant inputs are rounded; globs.
+        tensors: names of further parameters; globs.
+        rounding: how a number between two grid points is rounded, by the names of the format.
+        max_error: the largest error that is accepted for a single number.
+    """
+
+    grid: str = ""
+    op_types: tuple[str, ...] = ("Add", "Mul")
+    tensors: tuple[str, ...] = ()
+    rounding: Rounding = Rounding.ROUND
+    max_error: float | None = None
+    name: str = "fixed_point_quantize_params"
+
+    def run(self, model: ir.Model) -> int:
+        """Edit the model in place; return the number of parameters that changed.
+
+        Raises:
+            InvalidInput: the grid is none, a name matches no parameter, or the error is larger than accepted; then
+                nothing is changed.
+        """
+        return sum(1 for entry in self.apply(model) if entry.max_error > 0) if self.grid else 0
+
+    def apply(self, model: ir.Model) -> list[RoundedParameter]:
+        """Edit the model in place; return all parameters that are on the grid now, in the order of the graph.
+
+        Raises:
+            InvalidInput: as :meth:`run`.
+        """
+        grid = Grid.parse(self.grid)
+        if grid.channels > 1 or grid.zero_point != (0,):
+            raise InvalidInput(f"grid {self.grid}: has channels or a zero point; expected one scale, e.g. FIXED<16,6>.")
+        datatype = _datatype(self.grid, grid)
+        places = self._places(model)
+        made: list[tuple[ir.Value, list[tuple[ir.Node, int]], NDArray[Any], RoundedParameter]] = []
+        for value, uses in places.items():
+            array = constant_array(value)
+            assert array is not None
+            if array.size == 0 or not np.all(np.isfinite(array)):
+                raise InvalidInput(f"parameter {value.name}: is empty or not finite; expected numbers to round.")
+            rounded, error, clipped = _rounded(array, grid, self.rounding)
+            made.append((value, uses, rounded, RoundedParameter(value.name or "", str(datatype), error, clipped)))
+        too_far = [entry for *_, entry in made if self.max_error is not None and entry.max_error > self.max_error]
+        if too_far:
+            worst = "; ".join(f"{e.tensor}: {e.max_error:g} ({e.clipped} clipped)" for e in too_far[:8])
+            raise InvalidInput(
+                f"{len(too_far)} parameters are further than {self.max_error:g} from {self.grid}: {worst}; expected a "
+                "finer or wider grid. Choose other bits."
+            )
+        for value, uses, array, entry in made:
+            if entry.max_error > 0 or get_datatype(value) != datatype:
+                _store(model, value, uses, array, datatype)
+        if made:
+            RemoveUnused().run(model)
+        return [entry for *_, entry in made]
+
+    def _places(self, model: ir.Model) -> dict[ir.Value, list[tuple[ir.Node, int]]]:
+        """Return the parameters to round, each with the inputs that read it and are meant."""
+        places: dict[ir.Value, list[tuple[ir.Node, int]]] = {}
+        unmatched = set(self.tensors)
+        for graph in model.graphs():
+            for node in graph:
+                by_type = any(fnmatch.fnmatchcase(node.op_type, glob) for glob in self.op_types)
+                for index, value in enumerate(node.inputs):
+                    if value is None or value.dtype not in _FLOATS or constant_array(value) is None:
+                        continue
+                    globs = [glob for glob in self.tensors if fnmatch.fnmatchcase(value.name or "", glob)]
+                    unmatched.difference_update(globs)
+                    if globs or (by_type and node.domain == ""):
+                        places.setdefault(value, []).append((node, index))
+        if unmatched:
+            raise InvalidInput(
+                f"tensors {', '.join(sorted(unmatched))}: match no float parameter; expected names of constants that "
+                "nodes read. List them with `qonnx info`."
+            )
+        return places
+
+
+def _datatype(text: str, grid: Grid) -> DataType:
+    cleaned = text.strip()
+    if cleaned.startswith("FIXED"):
+        return DataType.parse(cleaned)
+    return grid.datatype if grid.scale == (Fraction(1),) else DataType.scaled_int(grid.datatype.bits)
+
+
+def _rounded(array: NDArray[Any], grid: Grid, rounding: Rounding) -> tuple[NDArray[Any], float, int]:
+    low, high = grid.integers
+    scale = float(grid.scale[0])
+    wide = array.astype(np.float64)
+    if grid.datatype.name == "BIPOLAR":
+        levels = np.where(wide >= 0, 1.0, -1.0)
+        outside = 0
+    else:
+        steps = wide / scale
+        folding = GraphBuilder(ir.Graph([], [], nodes=[]), "", constant_array)
+        levels = np.asarray(round_by(folding, rounding, np.clip(steps, low, high)))
+        outside = int(np.count_nonzero((steps < low) | (steps > high)))
+    values = (levels * scale).astype(array.dtype)
+    return values, float(np.max(np.abs(values.astype(np.float64) - wide))), outside
+
+
+def _store(
+    model: ir.Model, value: ir.Value, uses: list[tuple[ir.Node, int]], array: NDArray[Any], datatype: DataType
+) -> None:
+    """Replace the parameter for the given inputs; other readers keep the old one."""
+    if value.is_initializer() and len(uses) == len(value.uses()) and not value.is_graph_output():
+        value.const_value = ir.tensor(array, name=value.name)
+        set_datatype(value, datatype)
+        return
+    graph = value.graph or model.graph
+    made = new_constant(graph, f"{value.name}/rounded", array)
+    merge_annotations(value, made)
+    set_datatype(made, datatype)
+    for node, index in uses:
+        node.replace_input_with(index, made)
