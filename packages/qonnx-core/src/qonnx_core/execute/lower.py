@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel, Unsupported
 from qonnx_core.ir.constants import constant_array
-from qonnx_core.ops.builder import GraphBuilder, Operand
+from qonnx_core.ops.builder import GraphBuilder
 from qonnx_core.ops.op import DOMAIN, QonnxOp
 from qonnx_core.ops.registry import op_of
 
@@ -34,13 +37,19 @@ def lower(model: ir.Model) -> int:
     return count
 
 
-def _expanded(builder: GraphBuilder, node: ir.Node, op: QonnxOp, inputs: list[ir.Value]) -> Operand:
+@contextlib.contextmanager
+def errors_of(node: ir.Node) -> Iterator[None]:
+    """Say which node it is where its constants do not fit its definition.
+
+    Raises:
+        InvalidModel: instead of what NumPy raises, which computes what depends on constants alone.
+    """
     where = f"{node.name or node.outputs[0].name} ({node.op_type})"
     try:
-        return op.expand(builder, inputs)
+        yield
     except InvalidModel as error:
         raise InvalidModel(f"{where}: {error}") from error
-    except (ValueError, OverflowError) as error:  # from NumPy, which computes what depends on constants alone
+    except (ValueError, OverflowError) as error:
         raise InvalidModel(
             f"{where}: its constants do not fit each other: {error}; expected shapes that broadcast and numbers that "
             "an operator can have. Check its parameters."
@@ -51,7 +60,8 @@ def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, op: QonnxOp, prefix
     builder = GraphBuilder(root, prefix, constant_array)
     old = node.outputs[0]
     inputs = [value for value in node.inputs if value is not None]
-    made = builder.value(_expanded(builder, node, op, inputs))
+    with errors_of(node):
+        made = builder.value(op.expand(builder, inputs))
     if made.producer() is None or made in inputs:
         made = builder.node("Identity", [made])[0]
     for number, inner in enumerate(builder.nodes):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qonnx_core.errors import Unsupported
 from qonnx_core.execute.constant_steps import compute
 from qonnx_core.execute.element_types import element_type
+from qonnx_core.execute.lower import errors_of
 from qonnx_core.execute.steps import Step, StepBuilder, steps_of
 from qonnx_core.formats.opsets import TARGET_OPSET, is_current
 from qonnx_core.ir.constants import constant_array, constant_tensor
@@ -199,13 +200,17 @@ class PlainGraph:
             elif not op.broadcasts or any(not _is_scalar(parameter) for parameter in parameters):
                 raise NotReady  # the definition depends on the shape of the data
         self._define(old, dtype)
-        builder, result = steps_of(op, x, parameters)
-        if known is not None and not any(isinstance(parameter, ir.Value) for parameter in parameters):
-            folded = compute(builder, result, x, known)
-            if folded is not None:
-                self._folded[old] = folded
-                self._unread[old.name or ""] = ir.Tensor(folded, name=old.name)
-                return
+        folded = None
+        with errors_of(node):
+            builder, result = steps_of(op, x, parameters)
+            if known is not None and not any(isinstance(parameter, ir.Value) for parameter in parameters):
+                if not self._prepared and _widen(known, parameters):
+                    raise NotReady  # the size of the result has to be checked before it is made
+                folded = compute(builder, result, x, known)
+        if folded is not None:
+            self._folded[old] = folded
+            self._unread[old.name or ""] = ir.Tensor(folded, name=old.name)
+            return
         self._write_steps(builder, result, data, x, old.name or "")
 
     def _write_steps(
@@ -304,6 +309,12 @@ def _mark(graph: ir.Graph) -> str:
     while mark in every:
         mark += "~"
     return mark
+
+
+def _widen(array: Array, parameters: Sequence[Operand]) -> bool:
+    return (
+        np.broadcast_shapes(array.shape, *(np.shape(np.asarray(parameter)) for parameter in parameters)) != array.shape
+    )
 
 
 def _is_scalar(parameter: Operand) -> bool:

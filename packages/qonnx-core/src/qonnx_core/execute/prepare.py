@@ -11,7 +11,9 @@ from qonnx_core.execute.inputs import ExpectedInput, expected_inputs
 from qonnx_core.execute.lower import lower
 from qonnx_core.execute.plain_graph import NotReady, PlainGraph
 from qonnx_core.execute.tensors import Tensors
+from qonnx_core.formats.node_checks import check_standard_nodes
 from qonnx_core.formats.normalize import normalized_copy
+from qonnx_core.ir.sizes import check_growth
 from qonnx_core.passes.base import has_graphs
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.make_batch_symbolic import MakeBatchSymbolic, has_batch_of_one
@@ -35,16 +37,18 @@ def prepare(model: ir.Model) -> Prepared:
 
     Raises:
         InvalidModel: the model breaks its format, or its shapes contradict each other.
-        Unsupported: an operator belongs to the format, but nothing here defines it.
+        Unsupported: an operator belongs to the format, but nothing here defines it, or a tensor would be too large.
     """
     if not has_batch_of_one(model):
+        check_standard_nodes(model)
+        check_growth(model)
         try:
             return _prepared(PlainGraph(model, prepared=False), model)
         except NotReady:
             pass
     copy = normalized_copy(model)
-    InferShapes().run(copy)
-    MakeBatchSymbolic().run(copy)
+    if not MakeBatchSymbolic().run(copy):  # which infers shapes where it opens the batch
+        InferShapes().run(copy)
     add_debug_names(copy)
     if not any(has_graphs(node) for node in copy.graph):
         try:

@@ -105,9 +105,9 @@ class _NodeWriter:
             self.use(data)
             graph.node.add(op_type="Floor", name=node.name or "", input=[data.name], output=[node.outputs[0].name])
             return
-        for value in node.inputs:
-            if value is not None:
-                self.use(value)
+        for read in node.inputs:
+            if read is not None:
+                self.use(read)
         if node.attributes:
             ir.serde.serialize_node_into(graph.node.add(), node)
         else:
