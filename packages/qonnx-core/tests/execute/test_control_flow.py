@@ -29,9 +29,9 @@ SCAN = f"""g (float[3, 2] x, float[2] first) => (float[2] y, float[3, 2] each) {
     {{ new = Add(old, v) q = {QUANT}(new, s, z, b) }}>(first, x) }}"""
 FUNCTIONS = f"""g (float[1, 4] x) => (float[1, 4] y) <float s = {{0.5}}> {{ y = local.outer<wide = 2>(x, s) }}
 <domain: "local", opset_import: ["": 18, "local": 1]> outer <wide> (a, s) => (r)
-    {{ i = local.inner<bits = @wide>(a, s) r = Relu(i) }}
+    {{ i = local.inner<bits: int = @wide>(a, s) r = Relu(i) }}
 <domain: "local", opset_import: ["": OPSET, "qonnx.custom_op.general": 1]> inner <bits> (a, s) => (q)
-    {{ z = Constant<value_float = 0.0>() k = Constant<value_int = @bits>() b = Cast<to = 1>(k)
+    {{ z = Constant<value_float = 0.0>() k = Constant<value_int: int = @bits>() b = Cast<to = 1>(k)
        q = {QUANT}(a, s, z, b) }}"""
 FUNCTION_IN_LOOP = f"""g (float[N, 2] x) => (float[N, 2] y) {PARAMETERS}
 {{ y = Loop(n, t, x) <body = once (int64 i, bool k, float[N, 2] v) => (bool kk, float[N, 2] w)

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-MAX_BATCH = 256
-_MAX_NUMBERS = 2**20  # of one batch of inputs
-
 BatchSizeOption = Annotated[
     int | None,
     typer.Option("--batch-size", min=1, help="Samples in one run; by default up to 256, fewer where they are large."),
@@ -64,10 +61,9 @@ def data_file(path: Path) -> Iterator[ArrayFile]:
 
 def batch_size(asked: int | None, file: ArrayFile, members: Mapping[str, str]) -> int:
     """Return how many samples to run at once: as asked for, else so that a batch stays small."""
-    if asked is not None:
-        return asked
-    numbers = max((int(np.prod(file.headers[member].shape[1:])) for member in members.values()), default=1)
-    return max(1, min(MAX_BATCH, _MAX_NUMBERS // max(1, numbers)))
+    from qonnx_core.execute.samples import default_batch_size
+
+    return asked or default_batch_size(file.headers[member].shape for member in members.values())
 
 
 def checked(batch: Mapping[str, Array], start: int, *, allow_nan: bool, pixels: bool) -> dict[str, Array]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qonnx_core.errors import InvalidInput
 from qonnx_core.execute.inputs import check_inputs
 from qonnx_core.execute.prepare import prepare
-from qonnx_core.execute.samples import Progress, Samples, SampleSource, open_samples
+from qonnx_core.execute.samples import Progress, Samples, SampleSource, default_batch_size, open_samples
 from qonnx_core.execute.session import RUNTIME_ERRORS, Mode, SessionSettings, open_plain
 
 Array = NDArray[Any]
@@ -109,7 +109,7 @@ class CompiledModel:
         self,
         data: Samples,
         *,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         intermediates: str | Iterable[str] = (),
         progress: Progress | None = None,
     ) -> Iterator[dict[str, Array]]:
@@ -119,7 +119,8 @@ class CompiledModel:
             data: the samples: an array for a model with one input (also a memory-mapped one), a dictionary of arrays,
                 the path of an ``.npy`` or ``.npz`` file with the same, or an iterable that gives one sample after the
                 other, without the batch axis: an array, or a dictionary of arrays.
-            batch_size: samples in one run; the last batch may be smaller.
+            batch_size: samples in one run; the last batch may be smaller. By default up to 256, fewer where a sample
+                is large.
             intermediates: as in :meth:`run`.
             progress: called after every batch with the number of samples done, and of all where it is known.
 
@@ -127,14 +128,14 @@ class CompiledModel:
             InvalidInput: the data do not fit the model, a file cannot be read, or the batch size is below 1.
         """
         plan = self._plan(intermediates) if intermediates else self._main
+        if batch_size is None:
+            batch_size = default_batch_size(value.shape or () for value in self._expected)
         if batch_size < 1:
             raise InvalidInput(f"batch size: found {batch_size}; expected 1 or more.")
-        fixed = max(
-            (value.shape[0] for value in self._expected if value.shape and isinstance(value.shape[0], int)), default=1
-        )
-        return self._batches(
-            plan, open_samples(data, self._expected), max(1, fixed) * max(1, batch_size // max(1, fixed)), progress
-        )
+        firsts = [dim for value in self._expected for dim in (value.shape or ())[:1]]
+        fixed = max([1, *(dim for dim in firsts if isinstance(dim, int))])
+        size = fixed * max(1, batch_size // fixed)
+        return self._batches(plan, open_samples(data, self._expected), size, progress)
 
     def _batches(
         self, plan: _Plan, source: SampleSource, size: int, progress: Progress | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,14 @@ Progress = Callable[[int, int | None], None]
 
 INPUT_ALIASES = ("x", "input")
 """Names under which a file may hold the input of a model that has one."""
+MAX_BATCH = 256
+MAX_BATCH_NUMBERS = 2**20
+
+
+def default_batch_size(shapes: Iterable[Sequence[object]]) -> int:
+    """Return how many samples to run at once for inputs of these shapes: a batch stays at about a million numbers."""
+    sizes = (math.prod(dim for dim in shape[1:] if isinstance(dim, int)) for shape in shapes)
+    return max(1, min(MAX_BATCH, MAX_BATCH_NUMBERS // max(1, max(sizes, default=1))))
 
 
 class SampleSource(Protocol):
