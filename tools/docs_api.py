@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from docs_text import table
+
 PACKAGES = {
     "export_brevitas": "export-brevitas",
     "ingest_qkeras": "ingest-qkeras",
@@ -23,7 +25,8 @@ def api_pages(root: Path) -> dict[str, tuple[str, str]]:
     """Return ``{file name: (title, Markdown)}`` for the folder ``api``: first the core, part by part."""
     home = root / "packages" / "qonnx-core" / "src" / CORE
     top = sorted(path.stem for path in home.glob("*.py") if not path.stem.startswith("_"))
-    pages = {"qonnx_core.md": (CORE, _page(CORE, "", [f"{CORE}.{name}" for name in top], _doc(home / "__init__.py")))}
+    init = home / "__init__.py"
+    pages = {"qonnx_core.md": (CORE, _page(CORE, _public_table(init), [f"{CORE}.{name}" for name in top], _doc(init)))}
     for folder in sorted(path for path in home.iterdir() if (path / "__init__.py").is_file()):
         if folder.name in _INTERNAL:
             continue
@@ -54,14 +57,32 @@ def _doc(init: Path) -> str:
 
 def public_names(init: Path) -> list[str]:
     """Return ``__all__`` of a module, read without importing it; empty where it has none."""
-    for node in ast.parse(init.read_text("utf-8")).body:
-        if isinstance(node, ast.Assign) and any(isinstance(x, ast.Name) and x.id == "__all__" for x in node.targets):
-            return [str(name) for name in ast.literal_eval(node.value)]
-    return []
+    names = _assigned(init, "__all__") or []
+    assert isinstance(names, list)
+    return [str(name) for name in names]
+
+
+def _assigned(path: Path, name: str) -> object:
+    """Return the literal that a module assigns to a name, or None."""
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and any(isinstance(x, ast.Name) and x.id == name for x in node.targets):
+            value: object = ast.literal_eval(node.value)
+            return value
+    return None
+
+
+def _public_table(init: Path) -> str:
+    """Return the table of the names of a package that live in its modules, with links to what is said about them."""
+    homes = _assigned(init, "_HOMES") or {}
+    assert isinstance(homes, dict)
+    links = [(name, f"{homes.get(name, f'{CORE}.errors')}.{name}") for name in public_names(init)]
+    return table(
+        ["name", "defined in"], [[f"[`{name}`][{home}]", f"`{home.rpartition('.')[0]}`"] for name, home in links]
+    )
 
 
 def _page(title: str, lead: str, modules: list[str], doc: str) -> str:
-    parts = [f"# {title}", "", doc, lead]
+    parts = [f"# {title}", "", doc, "", lead]
     for module in modules:
         parts += ["", f"::: {module}", _OPTIONS.format(level=2)]
     return "\n".join(parts)

@@ -87,7 +87,7 @@ def _qcdq(path: Path) -> None:
 
 def _wide(path: Path) -> None:
     """Write an MLP with activations of 10 bits."""
-    save(random_mlp(_SEED, MlpShape(activation_bits=10)), path)
+    save(random_mlp(_SEED, MlpShape(activation_bits=10, tail=False)), path)
 
 
 def _changed(path: Path) -> None:

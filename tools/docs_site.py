@@ -11,7 +11,8 @@ need no MkDocs. A comment in a page stands for what a generator writes::
     <!-- commands -->                the sections of all subcommands (docs_commands.py)
     <!-- source: examples/x.py -->   a file of the repository as a code block
 
-Operators and passes that no page names get a page of their own, so that a new one is there without further ado.
+Operators and passes that no page names get a page of their own, so that a new one is there without further ado. The
+README of each package is a page too.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ FRAGMENTS = DOCS / "commands"
 _DIRECTIVE = re.compile(r"<!-- (operator|operators|rounding modes|pass|passes|commands|source)(?:: (.*?))? -->")
 _OPERATOR = re.compile(r"<!-- operator: (\w+)")
 _OTHER_PASSES = "passes/other.md"
+_READMES = "packages/"
 _ROLE = re.compile(r":\w+:(<code>)")
 
 
@@ -68,6 +70,9 @@ def generated(written: Mapping[str, str]) -> dict[str, str]:
         made[_OTHER_PASSES] = f"# Other passes\n\n{sections}\n"
     for name, (_, text) in api_pages(ROOT).items():
         made[f"api/{name}"] = text
+    for readme in sorted((ROOT / "packages").glob("*/README.md")):
+        # Its programs need frameworks and are run by test_readmes.py.
+        made[f"{_READMES}{readme.parent.name}.md"] = readme.read_text("utf-8").replace("](../../docs/", "](../")
     return made
 
 
@@ -106,6 +111,8 @@ def shown(path: str, page: str, all_pages: Mapping[str, str]) -> str:
         BlockFailed: a code block does not do what the page says.
     """
     text = expanded(path, page, all_pages)
+    if path.startswith(_READMES):
+        return text
     with tempfile.TemporaryDirectory() as folder:
         put_files(text, Path(folder))
         return with_outputs(text, Path(folder), path)
