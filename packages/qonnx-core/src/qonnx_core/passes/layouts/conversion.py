@@ -33,6 +33,10 @@ class Target(Protocol):
         """Return the axes of a tensor of this rank, or None where such tensors stay."""
         ...
 
+    def letters(self, layout: tuple[str, ...], axes: Axes) -> tuple[str, ...] | None:
+        """Return the annotated layout of a stored form of a tensor with this layout, or None where it has no name."""
+        ...
+
     def is_seed(self, node: ir.Node) -> bool:
         """Return whether the node is one for whose sake tensors change their layout, and can be converted."""
         ...
@@ -343,7 +347,7 @@ class Conversion:
         )  # fmt: skip
         merge_annotations(value, made)
         made.metadata_props.update(value.metadata_props)
-        set_layout(made, tuple("x" if axis is None else letters[axis] for axis in axes))
+        set_layout(made, self.target.letters(letters, axes))
         self.graph.inputs[index] = made
         self._forms[value] = {axes: made}
         value.name = self.emitter.fresh(f"{value.name}/replaced")
@@ -395,41 +399,55 @@ class Conversion:
         """Return the output of new nodes: added axes away, the others moved, added axes in."""
         source_axes, source = next(iter(self._forms[value].items()))
         current = source
-        plain = [axis for axis in source_axes if axis is not None]
         is_natural = axes == natural(len(axes))
         what = "plain" if is_natural else self.target.suffix
+        if len(source_axes) == len(axes):
+            current = self._transposed(value, source, source_axes, axes, before, what)
+        else:
+            current = self._resized(value, source, source_axes, axes, before, what)
+        if value.shape is not None:
+            current.shape = ir.Shape(moved_sizes(list(value.shape), axes))
+        if is_natural:
+            self._take_name(value, current)
+        return current
+
+    def _resized(
+        self, value: ir.Value, source: ir.Value, source_axes: Axes, axes: Axes, before: ir.Node | None, what: str
+    ) -> ir.Value:
+        """Return the output of nodes that remove or insert added axes, with a Transpose where the others move too."""
+        current = source
+        plain = [axis for axis in source_axes if axis is not None]
         if len(plain) < len(source_axes):
             added = [place for place, axis in enumerate(source_axes) if axis is None]
             current = self.insert(before, "Squeeze", [current, added], value, what)
         wanted = [axis for axis in axes if axis is not None]
         if plain != wanted:
             current.shape = None if value.shape is None else ir.Shape([value.shape[axis] for axis in plain])
-            current = self.insert(
-                before, "Transpose", [current], value, what, perm=[plain.index(axis) for axis in wanted]
-            )
+            order = [plain.index(axis) for axis in wanted]
+            current = self.insert(before, "Transpose", [current], value, what, perm=order)
         if len(wanted) < len(axes):
             current.shape = None if value.shape is None else ir.Shape([value.shape[axis] for axis in wanted])
             added = [place for place, axis in enumerate(axes) if axis is None]
             current = self.insert(before, "Unsqueeze", [current, added], value, what)
-        if value.shape is not None:
-            current.shape = ir.Shape(moved_sizes(list(value.shape), axes))
-        if is_natural and current is not source:
-            self._take_name(value, current)
         return current
+
+    def _transposed(
+        self, value: ir.Value, source: ir.Value, source_axes: Axes, axes: Axes, before: ir.Node | None, what: str
+    ) -> ir.Value:
+        """Return the output of one Transpose that brings a stored form into another with as many added axes."""
+        added = iter([place for place, axis in enumerate(source_axes) if axis is None])
+        order = [next(added) if axis is None else source_axes.index(axis) for axis in axes]
+        return self.insert(before, "Transpose", [source], value, what, perm=order)
 
     def _annotate(self, old: ir.Value, new: ir.Value, axes: Axes) -> None:
         if new is old:
             return
-        known = get_layout(old) or LETTERS.get(len([axis for axis in axes if axis is not None]))
         own = get_layout(new)
         merge_annotations(old, new)
         if axes == natural(len(axes)) or own is not None:
             return
-        usual = self.target.axes(len([axis for axis in axes if axis is not None]))
-        if known is not None and len(known) == len([axis for axis in axes if axis is not None]) and axes == usual:
-            set_layout(new, tuple("x" if axis is None else known[axis] for axis in axes))
-        else:
-            set_layout(new, None)
+        known = get_layout(old) or LETTERS.get(sum(axis is not None for axis in axes))
+        set_layout(new, None if known is None else self.target.letters(known, axes))
 
     def _take_name(self, old: ir.Value, new: ir.Value) -> None:
         """Give ``new``, which is ``old`` itself, its name."""

@@ -271,10 +271,11 @@ def arg_reduction(conversion: Conversion, node: ir.Node) -> bool:
     data = node.inputs[0]
     axes = _stored_axes(conversion, node)
     rank = conversion.rank(data)
-    if axes is None or data is None or rank is None or None in axes:
+    keeps = node.attributes.get_int("keepdims", 1) != 0
+    if axes is None or data is None or rank is None or (None in axes and not keeps):
         return False
     axis = node.attributes.get_int("axis", 0) % rank
-    result = axes if node.attributes.get_int("keepdims", 1) != 0 else without(axes, [axis])
+    result = axes if keeps else without(axes, [axis])
     changed = attributes_of(node, axis=place_of(axis, axes))
     conversion.replace(node, node.op_type, [conversion.read(data, axes, node)], changed, [result])
     return True

@@ -41,6 +41,12 @@ class ChannelsLastTarget:
         """Return ``(N, ..., C)`` for 3 to 5 axes."""
         return channels_last(rank) if rank in _RANKS else None
 
+    def letters(self, layout: tuple[str, ...], axes: Axes) -> tuple[str, ...] | None:
+        """Return the letters in the order in which the axes are stored, for channels-last tensors."""
+        if axes != self.axes(len(axes)) or len(layout) != len(axes):
+            return None
+        return tuple(layout[axis] for axis in axes if axis is not None)
+
     def is_seed(self, node: ir.Node) -> bool:
         """Return whether the node has a channels-last form and can take it."""
         return _converter(node, self.model) is not None and self.refusal(node) is None

@@ -34,12 +34,12 @@ class Window:
         return Window((*self.kernel, 1), (*self.strides, 1), (*self.dilations, 1), pads)
 
 
-def window_of(node: ir.Node) -> Window | str:
+def window_of(node: ir.Node, *, automatic: bool = True) -> Window | str:
     """Return the window of a Conv, MaxPool, AveragePool or ConvTranspose, or the reason why it is not known.
 
     ``auto_pad`` becomes numbers: ``VALID`` is no padding; ``SAME_UPPER`` and ``SAME_LOWER`` pad so that there are
     ``ceil(size / stride)`` outputs, the odd one at the end or at the beginning (ONNX, operator Conv). The size of the
-    image has to be known for that, unless the stride is 1.
+    image has to be known for that, unless the stride is 1. Without ``automatic`` it is left out, and the pads are 0.
     """
     kernel = _kernel(node)
     if kernel is None:
@@ -53,7 +53,7 @@ def window_of(node: ir.Node) -> Window | str:
     mode = node.attributes.get_string("auto_pad", "NOTSET") or "NOTSET"
     if mode == "VALID":
         pads = (0,) * (2 * axes)
-    elif mode != "NOTSET":
+    elif mode != "NOTSET" and automatic:
         data = node.inputs[0]
         sizes = None if data is None or data.shape is None else list(data.shape)[2:]
         found = same_pads(sizes, kernel, strides, dilations, upper=mode == "SAME_UPPER")
