@@ -45,6 +45,19 @@ def test_the_examples_of_a_page_do_what_it_says(site: ModuleType, name: str) -> 
     assert "<!-- output -->" not in shown
 
 
+@pytest.mark.parametrize(
+    "name", [*page_names(), *(f"commands/{p.name}" for p in (ROOT / "docs/commands").glob("*.md"))]
+)
+def test_code_of_a_page_is_run_or_says_why_not(site: ModuleType, name: str) -> None:
+    import docs_blocks
+
+    for block in docs_blocks.blocks_of((ROOT / "docs" / name).read_text("utf-8")):
+        assert block.language in ("python", "sh", "text", "toml", "yaml", "json"), f"{name}:{block.line}"
+        if block.language not in docs_blocks.RUN:
+            assert not re.match(r"(\$ )?(qonnx|import|from|pip) ", block.text), f"{name}:{block.line}: mark it as code"
+        assert block.not_run is None or len(block.not_run) > 10, f"{name}:{block.line}: the reason says nothing"
+
+
 def test_generated_pages_are_complete(site: ModuleType) -> None:
     pages = site.pages()
     for name in pages.keys() - set(page_names()):
