@@ -46,7 +46,9 @@ def command_section(name: str, examples: Path) -> str:
 
 def split_help(text: str) -> tuple[str, str]:
     """Return the help without its example, as Markdown, and the command of the example."""
-    found = re.search(r"Example: (qonnx .*?)(?: \([^)]*\)\.?)?(?=\n|$|\. )", text)
+    found = re.search(r"Examples:\n?\s*((?:qonnx .*(?:\n|$))+)", text) or re.search(
+        r"Example: (qonnx .*?)(?: \([^)]*\)\.?)?(?=\n|$|\. )", text
+    )
     example = "" if found is None else found[1].strip()
     body = text if found is None else text[: found.start()] + text[found.end() :].removeprefix(". ")
     paragraphs = []
