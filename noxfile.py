@@ -17,7 +17,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 DIST = ROOT / "dist"
 CORE = "qonnx-core"
 PACKAGES = (CORE, "export-brevitas", "ingest-qkeras", "backend-finn", "backend-hls4ml")
-EXTRAS = {CORE: "eda,rewrite,test"}  # every other package: "test"
+EXTRAS = {CORE: "eda,plots,rewrite,test,view"}  # every other package: "test"
 PYTHON = "3.11"  # the version that every session was run with
 
 nox.options.sessions = ["lint", "types", "tests"]

@@ -22,7 +22,10 @@ from qonnx_core.cli import (
     quantize,
     ranges,
     run,
+    stats,
     transform,
+    view,
+    zoo,
 )
 from qonnx_core.cli.guard import INTERRUPTED, guarded, show_tracebacks
 
@@ -67,6 +70,9 @@ COMMANDS = (
     convert,
     run,
     diff,
+    stats,
+    view,
+    zoo,
     ingest,
     partition,
     build,

@@ -1,0 +1,94 @@
+"""`qonnx stats`: what the tensors hold over a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qonnx_core.cli.common import JsonOption, ModelArgument, console, print_json, read_and_clean, read_model, table
+from qonnx_core.cli.data import (
+    AllowNanOption,
+    BatchSizeOption,
+    PixelsOption,
+    batch_size,
+    check_places,
+    checked,
+    data_file,
+    shown_progress,
+)
+
+NAME = "stats"
+HELP = """Run a model over a data set and show what its tensors hold: range, mean, zeros, saturation, levels in use.
+
+The model is cleaned first, so that every tensor has a name; memory is that of one batch. With --json every channel
+and a histogram are there too. Example: qonnx stats model.onnx --data images.npz --plots plots"""
+
+
+def command(
+    model: ModelArgument,
+    data: Annotated[Path, typer.Option("--data", help="An .npz or .npy with the inputs; - is standard input.")],
+    tensor: Annotated[
+        list[str] | None,
+        typer.Option("--tensor", help="Only this tensor, or all that match ('Quant_*'); may be repeated."),
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", help="Write a PNG for each tensor into this folder; needs matplotlib.")
+    ] = None,
+    batch: BatchSizeOption = None,
+    as_stored: Annotated[
+        bool, typer.Option("--as-stored", help="Take the model with the names in its file, not cleaned.")
+    ] = False,
+    pixels: PixelsOption = False,
+    allow_nan: AllowNanOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Collect statistics."""
+    from qonnx_core.analyses.statistics import Collector
+    from qonnx_core.build.inputs import input_names
+    from qonnx_core.execute.samples import file_members
+
+    check_places(model, data)
+    original, graph = (read_model(model),) * 2 if as_stored else read_and_clean(model)
+    with data_file(data) as file:
+        names = [spoken[-1] for spoken in input_names(original, graph)]
+        current = [spoken[0] for spoken in input_names(original, graph)]
+        if any(name in file.headers for name in current):
+            names = current
+        members = dict(zip(current, file_members(file, names).values(), strict=True))
+        collector = Collector(graph, tensor or None)
+        done = 0
+        with shown_progress(file.count(members), "stats") as advance:
+            for part in file.rows(members, batch_size(batch, file, members)):
+                inputs = checked(part, done, allow_nan=allow_nan, pixels=pixels)
+                collector.add(collector.compiled.run(inputs))
+                samples = next((len(array) for array in inputs.values() if array.ndim), 1)
+                done += samples
+                advance(samples)
+    found = collector.statistics()
+    files: dict[str, Path] = {}
+    if plots is not None:
+        from qonnx_core.analyses.plots import write_plots
+
+        files = write_plots(found, plots)
+    rows = [row.to_dict() for row in found.values()]
+    for row in rows:
+        row["plot"] = str(files[row["name"]]) if row["name"] in files else None
+    if json_output:
+        print_json({"samples": done, "tensors": rows})
+        return
+    out = console()
+    columns = ("tensor", "made by", "min", "max", "mean", "std", "zeros", "at an end", "levels")
+    out.print(table(f"{len(rows)} tensors over {done} samples", columns, [_cells(row) for row in rows]))
+    if plots is not None:
+        out.print(f"{len(files)} plots in {plots}", markup=False)
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    elements = max(1, row["elements"])
+    ends = row["saturation"]
+    share = "" if ends is None else f"{(ends['at_low'] + ends['at_high']) / elements:.2%}"
+    numbers = ("" if row[key] is None else f"{row[key]:.5g}" for key in ("min", "max", "mean", "std"))
+    levels = "" if row["levels"] is None else str(len(row["levels"]))
+    return row["name"], row["op_type"], *numbers, f"{row['zeros'] / elements:.2%}", share, levels

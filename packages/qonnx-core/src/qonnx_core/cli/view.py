@@ -1,0 +1,88 @@
+"""`qonnx view`: look at a model in a browser."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qonnx_core.cli.common import ModelArgument, is_stdio, read_and_clean, read_stdin, write_model
+from qonnx_core.errors import InvalidInput, ToolMissing
+
+NAME = "view"
+HELP = """Show a model in a browser, with the netron viewer; runs until Ctrl-C.
+
+Only this machine can reach the viewer, and it sees the model and its data files, nothing else of their folder.
+
+Example: qonnx view model.onnx --clean"""
+_HOST = "localhost"
+
+
+def command(
+    model: ModelArgument,
+    clean: Annotated[bool, typer.Option("--clean", help="Show the model cleaned, as `qonnx info` names it.")] = False,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open a browser, or only print the address.")
+    ] = True,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="Port to serve on; by default a free one.")
+    ] = None,
+) -> None:
+    """Serve a viewer."""
+    try:
+        import netron
+    except ImportError as error:
+        raise ToolMissing(
+            "view: netron is not installed; expected it. Install qonnx-core[view], or use netron elsewhere."
+        ) from error
+    logging.getLogger("netron").setLevel(logging.CRITICAL)  # it logs the address, which is printed here
+    with tempfile.TemporaryDirectory() as folder:
+        file = _copied(model, Path(folder), clean=clean)
+        try:
+            host, used = netron.serve(str(file), None, address=(_HOST, port), browse=browser)
+        except OSError as error:
+            raise InvalidInput(
+                f"--port {port}: {error.strerror}; expected a free port. Leave the option out."
+            ) from error
+        address = (host, used)
+        try:
+            typer.echo(f"http://{host}:{used}")
+            typer.echo("Press Ctrl-C to stop.", err=True)
+            while netron.status(address):
+                time.sleep(0.1)
+        except KeyboardInterrupt:
+            typer.echo("stopped", err=True)
+        finally:
+            netron.stop(address)
+
+
+def _copied(model: Path, folder: Path, *, clean: bool) -> Path:
+    """Return a copy of the model, with its data files, in a folder of its own: the viewer serves whole folders."""
+    from qonnx_core.build.config import require_file
+    from qonnx_core.formats.file_checks import external_files
+
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", "stdin.onnx" if is_stdio(model) else model.name).lstrip(".") or "model.onnx"
+    target = folder / name
+    if clean:
+        target = target.with_suffix(".onnx")
+        write_model(read_and_clean(model)[1], target)
+        return target
+    if is_stdio(model):
+        target.write_bytes(read_stdin("an ONNX model"))
+        return target
+    require_file(model, "a model")
+    shutil.copyfile(model, target)
+    root = model.parent.resolve()
+    for data in external_files(model):
+        inside = data.resolve()
+        if inside.is_file() and inside.is_relative_to(root):
+            copy = folder / inside.relative_to(root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(inside, copy)
+    return target
