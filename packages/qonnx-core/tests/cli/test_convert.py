@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx.parser
 import onnxruntime
 import pytest
@@ -67,3 +68,44 @@ def test_what_has_no_qcdq_form_is_refused_with_the_reason(tmp_path: Path) -> Non
     assert code == 0
     assert "0 converted, 1 kept" in " ".join(out.split())
     assert "is no integer quantizer" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("form", [None, "plain", "qcdq", "functions"])
+def test_a_form_is_written_in_the_opset_and_ir_version_asked_for(form: str | None, tmp_path: Path) -> None:
+    model, target = write(tmp_path, MODEL), tmp_path / "old.onnx"
+    chosen = [] if form is None else ["--to", form]
+    code, out, _ = run("convert", model, *chosen, "--opset", 15, "--ir-version", 9, "-o", target, "--json")
+    assert code == 0
+    assert json.loads(out)["opset"] == 15
+    proto = onnx.load(target)
+    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == 15
+    assert proto.ir_version == 9
+    wanted = compile_model(load(model)).run({"x": X})["y"]
+    np.testing.assert_array_equal(compile_model(load(target)).run({"x": X})["y"], wanted)
+    if form is not None:
+        session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
+        np.testing.assert_array_equal(session.run(None, {"x": X})[0], wanted)
+
+
+def test_a_newer_opset_has_more_types(tmp_path: Path) -> None:
+    narrow = MODEL.replace("float b = {4}", "float b = {2}")
+    model, target = write(tmp_path, narrow), tmp_path / "new.onnx"
+    assert run("convert", model, "--to", "qcdq", "--opset", 25, "-o", target)[0] == 0
+    types = {tensor.data_type for tensor in onnx.load(target).graph.initializer}
+    assert onnx.TensorProto.INT2 in types
+    wanted = compile_model(load(model)).run({"x": X})["y"]
+    np.testing.assert_array_equal(compile_model(load(target)).run({"x": X})["y"], wanted)
+
+
+def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    model = write(tmp_path, MODEL)
+    for arguments, message in (
+        ([], "nothing is asked for; expected --to, --opset or --ir-version"),
+        (["--to", "plain", "--opset", "9"], "(Round): is new in opset 11"),
+        (["--opset", "99"], "opset 99: is none that can be written"),
+        (["--ir-version", "3"], "IR version 3: does not hold this model; expected 10"),
+    ):
+        code, _, err = run("convert", model, *arguments, "-o", tmp_path / "out.onnx")
+        assert code == 1
+        assert message in " ".join(err.split())
+        assert not (tmp_path / "out.onnx").exists()

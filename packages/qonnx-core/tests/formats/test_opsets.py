@@ -52,5 +52,5 @@ def test_an_old_operator_keeps_its_values(case: str) -> None:
 def test_an_operator_without_a_new_form_is_refused_by_name() -> None:
     text = """<ir_version: 8, opset_import: ["": 18]> g (float[1,4,2] x, float[2] s, float[2] b) => (float[1,4,2] y)
     { y = GroupNormalization<num_groups = 2>(x, s, b) }"""
-    with pytest.raises(Unsupported, match=r"y \(GroupNormalization\): is of opset 18, and its meaning changed"):
+    with pytest.raises(Unsupported, match=r"y \(GroupNormalization\): is of opset 18, with parameters for each group"):
         from_proto(onnx.parser.parse_model(text))

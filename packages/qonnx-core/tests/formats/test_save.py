@@ -14,6 +14,8 @@ import pytest
 import qonnx_core
 from qonnx_core.errors import InvalidInput
 from qonnx_core.formats import writer
+from qonnx_core.formats.convert_opset import convert_opset
+from qonnx_core.formats.ir_versions import required_ir_version
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.ops import Quant, Rounding
 from qonnx_core.testing.random_mlp import random_mlp
@@ -129,3 +131,30 @@ def test_a_file_does_not_take_the_place_of_a_folder_or_device(tmp_path: Path) ->
         qonnx_core.save(random_mlp(3), tmp_path)
     with pytest.raises(InvalidInput, match="is a device; expected the name of a file"):
         qonnx_core.save(random_mlp(3), Path("/dev/null"))
+
+
+@pytest.mark.parametrize(
+    ("opset", "functions", "expected"), [(9, False, 4), (13, False, 7), (17, False, 8), (20, False, 9), (21, False, 10),
+                                         (21, True, 10), (23, False, 11), (25, False, 13)],
+)  # fmt: skip
+def test_the_file_has_the_lowest_ir_version_that_holds_the_model(
+    opset: int, functions: bool, expected: int, tmp_path: Path
+) -> None:
+    text = '<ir_version: 13, opset_import: ["": 21, "qonnx.custom_op.general": 1]> g (float[N] x) => (float[N] y) '
+    text += "<float s = {0.5}> { y = qonnx.custom_op.general.BipolarQuant(x, s) }"
+    written = convert_opset(from_proto(onnx.parser.parse_model(text)), opset)
+    qonnx_core.save(written, tmp_path / "m.onnx", with_functions=functions)
+    assert onnx.load(tmp_path / "m.onnx").ir_version == expected
+    qonnx_core.save(written, tmp_path / "m.onnx", ir_version=13, with_functions=functions)
+    assert onnx.load(tmp_path / "m.onnx").ir_version == 13
+
+
+def test_element_types_need_an_ir_version_too(tmp_path: Path) -> None:
+    text = '<ir_version: 8, opset_import: ["": 19]> g (float[N] x) => (float[N] y) '
+    text += "{ a = Cast<to = 17>(x) y = Cast<to = 1>(a) }"
+    written = convert_opset(from_proto(onnx.parser.parse_model(text)), 19)
+    assert required_ir_version(written) == 9
+    with pytest.raises(InvalidInput, match=r"IR version 8: does not hold this model; expected 9 \(what its opset"):
+        qonnx_core.save(written, tmp_path / "m.onnx", ir_version=8)
+    with pytest.raises(InvalidInput, match=r"IR version 99: does not hold this model; expected 9"):
+        qonnx_core.save(written, tmp_path / "m.onnx", ir_version=99)

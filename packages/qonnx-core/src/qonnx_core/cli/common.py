@@ -114,7 +114,7 @@ def read_model(path: Path) -> ir.Model:
     return model
 
 
-def write_model(model: ir.Model, path: Path, *, with_functions: bool = False) -> None:
+def write_model(model: ir.Model, path: Path, *, with_functions: bool = False, ir_version: int | None = None) -> None:
     """Write a model to a file, whole or not at all, or to standard output (``-``).
 
     Raises:
@@ -122,12 +122,14 @@ def write_model(model: ir.Model, path: Path, *, with_functions: bool = False) ->
     """
     from qonnx_core import save
     from qonnx_core.formats.functions import add_functions
+    from qonnx_core.formats.ir_versions import with_ir_version
     from qonnx_core.formats.writer import serialize
 
     if is_stdio(path):
-        write_stdout(serialize(add_functions(model) if with_functions else model))
+        written = add_functions(model) if with_functions else model
+        write_stdout(serialize(with_ir_version(written, ir_version)))
     else:
-        save(model, path, with_functions=with_functions)
+        save(model, path, with_functions=with_functions, ir_version=ir_version)
 
 
 def check_stdout() -> None:

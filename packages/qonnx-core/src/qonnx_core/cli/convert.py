@@ -23,7 +23,8 @@ NAME = "convert"
 HELP = """Write a model in another form that computes the same values.
 
 quant: QuantizeLinear, Clip, DequantizeLinear become Quant. qcdq: the other way round. plain: all quantizers as standard
-operators, for any ONNX runtime. functions: the model as it is, with the definitions of its operators attached.
+operators, for any ONNX runtime. functions: the model as it is, with the definitions of its operators attached. Without
+--to the form stays, for a change of --opset or --ir-version alone.
 
 Example: qonnx convert quantized_by_onnxruntime.onnx --to quant -o model.onnx"""
 
@@ -46,8 +47,15 @@ class ZeroPointOption(StrEnum):
 
 def command(
     model: ModelArgument,
-    to: Annotated[Form, typer.Option("--to", help="The form to write.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write; - is standard output.")],
+    to: Annotated[Form | None, typer.Option("--to", help="The form to write.")] = None,
+    opset: Annotated[
+        int | None, typer.Option("--opset", help="Opset of the standard operators, from 9; default 21 or the model's.")
+    ] = None,
+    ir_version: Annotated[
+        int | None,
+        typer.Option("--ir-version", help="Version of the ONNX file format; default the lowest that holds the model."),
+    ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="With qcdq: keep quantizers that have no such form, and say why.")
     ] = False,
@@ -58,27 +66,40 @@ def command(
     json_output: JsonOption = False,
 ) -> None:
     """Convert a model and write it."""
+    from qonnx_core.errors import InvalidInput
+    from qonnx_core.formats.convert_opset import convert_opset
     from qonnx_core.formats.from_qcdq import from_qcdq
     from qonnx_core.formats.plain import lower_to_plain_onnx
     from qonnx_core.formats.qcdq import Conversion
     from qonnx_core.formats.to_qcdq import to_qcdq
     from qonnx_core.ops.registry import op_class_of
 
+    if to is None and opset is None and ir_version is None:
+        raise InvalidInput("convert: nothing is asked for; expected --to, --opset or --ir-version. Give one of them.")
     out = remarks_console(output, json_output)
     source = read_model(model)
+    if opset is not None and opset > source.opset_imports[""]:
+        source = convert_opset(source, opset)  # newer opsets have more forms
     ours = sum(op_class_of(node, source.opset_imports) is not None for graph in source.graphs() for node in graph)
     match to:
         case Form.QCDQ:
-            result = to_qcdq(source, partial=partial, zero_points=zero_points.value)
+            result = to_qcdq(source, partial=partial, zero_points=zero_points.value, opset=opset)
         case Form.QUANT:
             result = from_qcdq(source, zero_points=zero_points.value)
         case Form.PLAIN:
             result = Conversion(lower_to_plain_onnx(source), ours)
         case Form.FUNCTIONS:
             result = Conversion(source, ours)
-    write_model(result.model, output, with_functions=to is Form.FUNCTIONS)
+        case None:
+            result = Conversion(source, 0)
+    written = result.model
+    if opset is not None and opset != written.opset_imports[""]:
+        written = convert_opset(written, opset)
+    write_model(written, output, with_functions=to is Form.FUNCTIONS, ir_version=ir_version)
     if json_output:
-        print_json({"output": str(output), "form": to.value, "converted": result.converted, "kept": list(result.kept)})
+        form = None if to is None else to.value
+        found = {"output": str(output), "form": form, "converted": result.converted, "kept": list(result.kept)}
+        print_json({**found, "opset": written.opset_imports[""]})
         return
     out.print(f"{spoken(output)}: {result.converted} converted, {len(result.kept)} kept", markup=False)
     for reason in result.kept:

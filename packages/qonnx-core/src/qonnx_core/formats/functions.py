@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import onnx_ir as ir
 
+from qonnx_core.errors import Unsupported
 from qonnx_core.formats.opsets import TARGET_OPSET
 from qonnx_core.ops.builder import FunctionBuilder, Operand
 from qonnx_core.ops.op import QonnxOp, attribute_type
@@ -14,7 +15,13 @@ from qonnx_core.ops.registry import op_of
 
 
 def add_functions(model: ir.Model) -> ir.Model:
-    """Return a copy of the model that carries the function of every operator of ours that it uses."""
+    """Return a copy of the model that carries the function of every operator of ours that it uses.
+
+    Runtimes put the bodies into the graph under the model's opset, so they are written in that one.
+
+    Raises:
+        Unsupported: an operator has no body in the opset of the model; lists the nodes of it.
+    """
     copy = model.clone()
     variants: dict[type[QonnxOp], dict[tuple[tuple[str, str | int], ...], QonnxOp]] = {}
     graphs = [*copy.graphs(), *(function.graph for function in copy.functions.values())]
@@ -25,8 +32,20 @@ def add_functions(model: ir.Model) -> ir.Model:
     for op_class, found in variants.items():
         function = op_function(op_class, tuple(found[key] for key in sorted(found)))
         copy.functions[function.identifier()] = function
+    opset = copy.opset_imports.get("", TARGET_OPSET)
+    if opset != TARGET_OPSET:
+        from qonnx_core.formats.convert_opset import convert_function  # which reads models, and so functions
+
+        ours = [copy.functions[identifier] for identifier in copy.functions if _is_ours(identifier, variants)]
+        refused = [reason for function in ours for reason in convert_function(function, opset)]
+        if refused:
+            raise Unsupported(f"operators have no definition in opset {opset}, which the model imports:", refused)
     copy.ir_version = max(copy.ir_version, 9)
     return copy
+
+
+def _is_ours(identifier: tuple[str, str, str], op_classes: Iterable[type[QonnxOp]]) -> bool:
+    return identifier[:2] in {(op_class.domain, op_class.op_type) for op_class in op_classes}
 
 
 def op_function(op_class: type[QonnxOp], variants: Sequence[QonnxOp]) -> ir.Function:

@@ -15,12 +15,15 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidModel, Unsupported
+from qonnx_core.ir.constants import constant_tensor
 
 TARGET_OPSET = 21
 _OLDEST = 7
 _STANDARD = ("", "ai.onnx")
+# Operators whose new form depends on the shape of their input, up to this opset.
+_NEED_SHAPES = {"Softmax": 13, "LogSoftmax": 13, "Hardmax": 13, "GroupNormalization": 21}
 # Operators whose change at this opset has no counterpart that always holds.
-_NO_WAY = {"Scan": 9, "GroupNormalization": 21, "DFT": 20, "GridSample": 20, "RoiAlign": 16}
+_NO_WAY = {"Scan": 9}
 
 _Adapter = Callable[["_Site", int], None]
 
@@ -50,8 +53,8 @@ def raise_opset(model: ir.Model) -> None:
                 f"model: imports opset {version}; expected {_OLDEST} or newer. Export it again, or raise it with "
                 "onnx.version_converter."
             )
-        if part is model.graph and version < 13:
-            _know_ranks(model)
+        if part is model.graph:
+            _know_shapes(model)
         graph = part if isinstance(part, ir.Graph) else part.graph
         for inner in (graph, *graph.subgraphs()):
             for node in list(inner):
@@ -65,13 +68,14 @@ def is_current(node: ir.Node, version: int) -> bool:
     return version >= max(_CHANGED.get(node.op_type, 0), _OLDEST)
 
 
-def _know_ranks(model: ir.Model) -> None:
-    """Infer shapes where an operator's new form depends on the rank of its input."""
+def _know_shapes(model: ir.Model) -> None:
+    """Infer shapes where an operator's new form depends on the shape of its input."""
     from qonnx_core.passes.infer_shapes import InferShapes  # formats and passes know each other only here
 
-    needs = ("Softmax", "LogSoftmax", "Hardmax")
+    version = model.opset_imports[""]
     nodes = (node for graph in model.graphs() for node in graph)
-    if any(node.op_type in needs and node.inputs[0] is not None and node.inputs[0].shape is None for node in nodes):
+    asking = (node for node in nodes if version < _NEED_SHAPES.get(node.op_type, 0))
+    if any(node.inputs[0] is not None and node.inputs[0].shape is None for node in asking):
         InferShapes().run(model)
 
 
@@ -235,6 +239,51 @@ def _resize(site: _Site, version: int) -> None:
         site.node.attributes[name] = ir.AttrString(name, value)
 
 
+def _resize_11(site: _Site, version: int) -> None:
+    """Drop the empty tensors that opsets 11 and 12 ask for where a region or scales are not given."""
+    inputs = [None if (known := constant_tensor(value)) is not None and known.size == 0 else value
+              for value in site.node.inputs]  # fmt: skip
+    site.set_inputs(inputs)
+    if site.node.attributes.get_string("coordinate_transformation_mode", "") == "tf_half_pixel_for_nn":
+        raise Unsupported(
+            f"{site.node.name or site.node.outputs[0].name} (Resize): places samples by tf_half_pixel_for_nn, which "
+            "ended with opset 13; expected another mode. Export the model again."
+        )
+
+
+def _grid_sample(site: _Site, version: int) -> None:
+    names = {"bilinear": "linear", "bicubic": "cubic"}
+    mode = site.node.attributes.get_string("mode", "bilinear") or "bilinear"
+    site.node.attributes["mode"] = ir.AttrString("mode", names.get(mode, mode))
+
+
+def _dft(site: _Site, version: int) -> None:
+    axis = site.take("axis")
+    site.add(site.constant(np.asarray(axis if isinstance(axis, int) else 1, dtype=np.int64)), 2)
+
+
+def _roi_align(site: _Site, version: int) -> None:
+    site.node.attributes["coordinate_transformation_mode"] = ir.AttrString(
+        "coordinate_transformation_mode", "output_half_pixel"
+    )
+
+
+def _group_normalization(site: _Site, version: int) -> None:
+    """Before opset 21 there is one scale and bias for each group, now for each channel."""
+    groups = site.node.attributes.get_int("num_groups", 1)
+    data = site.node.inputs[0]
+    channels = None if data is None or data.shape is None or len(data.shape) < 2 else data.shape[1]
+    for index in (1, 2):
+        known = constant_tensor(site.node.inputs[index])
+        if known is None or not isinstance(channels, int) or channels % groups or known.size != groups:
+            raise Unsupported(
+                f"{site.node.name or site.node.outputs[0].name} (GroupNormalization): is of opset {version}, with "
+                "parameters for each group; expected constants, and a known number of channels. Export the model "
+                f"again with opset {TARGET_OPSET}."
+            )
+        site.add(site.constant(np.repeat(np.asarray(known.numpy()), channels // groups)), index)
+
+
 def _scatter(site: _Site, version: int) -> None:
     site.node.op_type = "ScatterElements"
 
@@ -256,7 +305,12 @@ _ADAPTERS: tuple[tuple[tuple[str, ...], int, _Adapter], ...] = (
     (("Split",), 18, _split),
     (("Upsample",), 10, _resize),
     (("Resize",), 11, _resize),
+    (("Resize",), 13, _resize_11),
     (("Scatter",), 11, _scatter),
+    (("GridSample",), 20, _grid_sample),
+    (("DFT",), 20, _dft),
+    (("RoiAlign",), 16, _roi_align),
+    (("GroupNormalization",), 21, _group_normalization),
 )
 _CHANGED: dict[str, int] = dict(_NO_WAY)
 for _op_types, _until, _ in _ADAPTERS:

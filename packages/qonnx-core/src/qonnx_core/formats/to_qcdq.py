@@ -21,7 +21,9 @@ from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.remove_unused import RemoveUnused
 
 
-def to_qcdq(model: ir.Model, *, partial: bool = False, zero_points: ZeroPoints = "exact") -> Conversion:
+def to_qcdq(
+    model: ir.Model, *, partial: bool = False, zero_points: ZeroPoints = "exact", opset: int | None = None
+) -> Conversion:
     """Return a copy whose Quant nodes are QuantizeLinear, Clip and DequantizeLinear; it computes the same values.
 
     Equal to the bit for every finite input, except that a negative number that becomes zero is +0 here and -0 in
@@ -35,6 +37,7 @@ def to_qcdq(model: ir.Model, *, partial: bool = False, zero_points: ZeroPoints =
         zero_points: ``standard`` gives QuantizeLinear the zero point itself, as other tools expect it. A number within
             a float32 rounding error of the middle between two steps, or there exactly at an odd zero point, may then
             go to the other one.
+        opset: the opset in which the model will be written, by default its own; newer ones have more element types.
 
     Raises:
         Unsupported: quantizers have no such form (bipolar ones, 9 to 15 bits, no constants, ...); lists all of them.
@@ -45,12 +48,13 @@ def to_qcdq(model: ir.Model, *, partial: bool = False, zero_points: ZeroPoints =
     InferShapes().run(copy)
     kept: list[str] = []
     converted = 0
+    written = copy.opset_imports[""] if opset is None else min(opset, copy.opset_imports[""])
     for graph in list(copy.graphs()):
         for node in list(graph):
             op = op_of(node, copy.opset_imports)
             if op is None and node.domain != DOMAIN:
                 continue
-            found = _read(node, op, copy.opset_imports[""])
+            found = _read(node, op, written)
             if isinstance(found, str):
                 kept.append(f"{node.name or node.outputs[0].name} ({node.op_type}): {found}")
             else:

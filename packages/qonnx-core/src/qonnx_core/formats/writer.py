@@ -10,12 +10,15 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidInput
 from qonnx_core.formats.functions import add_functions
+from qonnx_core.formats.ir_versions import with_ir_version
 
 _MAX_INLINE_BYTES = 2**31 - 2**24  # protobuf ends at 2 GiB; leave room for the graph
 _EXTERNAL_FROM_BYTES = 1024
 
 
-def save(model: ir.Model, path: str | os.PathLike[str], *, with_functions: bool = False) -> None:
+def save(
+    model: ir.Model, path: str | os.PathLike[str], *, with_functions: bool = False, ir_version: int | None = None
+) -> None:
     """Write the model as an ONNX file; other programs see the old file or the new one, never a part.
 
     Args:
@@ -23,13 +26,16 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, with_functions: bool 
         path: the file to write. Tensors of models above 2 GB go to ``<path>.data`` beside it.
         with_functions: also write the definitions of our operators as ONNX functions, so that any ONNX runtime can run
             the file. Other QONNX tools do not expect them, so the default is without.
+        ir_version: the version of the ONNX file format; by default the lowest that holds the model, so that old
+            runtimes read it.
 
     Raises:
-        InvalidInput: the folder does not exist or cannot be written, or the path is a folder or device.
+        InvalidInput: the folder does not exist or cannot be written, the path is a folder or device, or the IR version
+            does not hold the model.
     """
     target = Path(path)
     check_target(target)
-    written = add_functions(model) if with_functions else model
+    written = with_ir_version(add_functions(model) if with_functions else model, ir_version)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
             _write(written, target, Path(scratch))
