@@ -7,6 +7,7 @@ An example is a model in the text form of ONNX, ``docs/passes/examples/NAME.txt`
 from __future__ import annotations
 
 import dataclasses
+import enum
 import inspect
 import re
 from collections.abc import Mapping
@@ -51,7 +52,7 @@ def pass_section(name: str, examples: Path) -> str:
             [
                 f"`{argument.name}`",
                 f"`{cell(argument.type)}`",
-                "required" if argument.required else f"`{cell(repr(argument.default))}`",
+                "required" if argument.required else f"`{cell(_default(argument.default))}`",
                 "" if argument.from_text else "from Python only",
             ]
             for argument in entry.arguments
@@ -61,6 +62,10 @@ def pass_section(name: str, examples: Path) -> str:
     if example.is_file():
         lines += _before_and_after(name, example.read_text("utf-8"))
     return "\n".join(lines)
+
+
+def _default(value: object) -> str:
+    return repr(value.value if isinstance(value, enum.Enum) else value)
 
 
 def _before_and_after(name: str, text: str) -> list[str]:
