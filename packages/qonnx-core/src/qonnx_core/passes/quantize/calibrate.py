@@ -73,9 +73,9 @@ def _include(found: dict[str, dict[int | None, Range]], name: str, axes: Collect
 def fitted(quantizer: Quantizer, values: Range) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return scale and zero point with which the levels of the quantizer cover the range.
 
-    The scale is the float32 nearest to the smallest with which no value of the range is clipped; where the range is only 0 it is 1. A zero
-    point that is looked for lets the levels begin at the smallest value (or 0, which stays exact, where all values are
-    above it).
+    The scale is the float32 nearest to the smallest with which no value of the range is clipped; where the range is
+    only 0 it is 1. A zero point that is looked for lets the levels begin at the smallest value (or 0, which stays
+    exact, where all values are above it).
     """
     first, last = quantizer.levels
     if quantizer.zero_point == "data":

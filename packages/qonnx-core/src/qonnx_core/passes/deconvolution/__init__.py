@@ -1,0 +1,1 @@
+"""Upsampling around a convolution becomes one transposed convolution."""
