@@ -15,10 +15,12 @@ from qonnx_core.formats.writer import serialize
 from qonnx_core.ir.annotations import get_datatype, get_sparsity, set_datatype
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import DataType
+from qonnx_core.passes.convert_to_channels_last import ConvertToChannelsLast
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.lower_convs_to_matmul import LowerConvsToMatMul
 from qonnx_core.testing.graph_text import graph_lines
 from qonnx_core.testing.pass_contract import check_pass
+from qonnx_core.testing.random_graphs import random_graph
 
 HEAD = '<ir_version: 10, opset_import: ["": 21, "qonnx.custom_op.general": 1]>'
 QUANT = "qonnx.custom_op.general.Quant"
@@ -109,6 +111,23 @@ def test_every_form_of_convolution_keeps_its_bits(data, weights, attributes, exp
         assert ("Mul" in ops(changed)) == (kind == "bipolar")
 
 
+@pytest.mark.parametrize(("data", "weights", "attributes", "expected"), SHAPES)
+@pytest.mark.parametrize("kind", ["constant", "per channel", "bipolar"])
+def test_channels_last_convolutions_need_no_transposes(data, weights, attributes, expected, kind) -> None:
+    scales = (2.0 ** np.random.default_rng(4).integers(-2, 2, (weights[0], *[1] * (len(weights) - 1)))).astype("f4")
+    parameters = f"{constant('w', whole(3, *weights))}, {constant('s', scales)}, float z = {{0}}"
+    axes = ", ".join("OPQ"[: len(weights) - 2])
+    model = build(f"""g (float{data} x) => (float[N, {weights[0]}, {axes}] y)
+        <{parameters}, float b = {{{1 if kind == "bipolar" else 4}}}, {constant("c", whole(5, weights[0]))}>
+        {{ q = {QUANT}(w, s, z, b) y = Conv<{attributes or "group = 1"}>(x, {"w" if kind == "constant" else "q"}, c) }}
+        """)
+    ConvertToChannelsLast(strict=True).run(model)
+    shape = [3] + [int(size) for size in data[1:-1].split(",")[1:]]
+    changed = check_pass(LowerConvsToMatMul(strict=True), model, {"x": whole(6, *shape)}, min_edits=1)
+    assert "Conv" not in ops(changed)
+    assert ops(changed).count("Transpose") == 2  # those at the borders of the model
+
+
 def test_annotations_travel_along() -> None:
     model = build(f"""g (float[N, 2, 5, 5] x) => (float[N, 4, 3, 3] y) <{constant("w", whole(0, 4, 2, 3, 3))}>
         {{ y = Conv<pads = [0, 0, 0, 0]>(x, w) }}""")
@@ -184,3 +203,12 @@ def test_random_convolutions_keep_their_bits(data: st.DataObject) -> None:
         {{ q = {QUANT}(w, s, z, b)
            y = Conv<group = {groups}, pads = {pads}, strides = {strides}, dilations = {dilations}>(x, q) }}""")
     check_pass(LowerConvsToMatMul(strict=True), model, {"x": whole(1, 2, channels, *size)}, min_edits=1)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.integers(0, 10_000), st.booleans())
+def test_random_networks_keep_their_bits(seed: int, channels_last: bool) -> None:
+    graph = random_graph(seed, "cnn")
+    if channels_last:
+        ConvertToChannelsLast().run(graph.model)
+    check_pass(LowerConvsToMatMul(), graph.model, graph.inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from qonnx_core.ir.annotations import get_datatype, set_datatype, set_layout, se
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ops.builder import Array
+from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.ops.im2col import Im2Col
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.ops.quant import Quant
@@ -29,10 +31,10 @@ class LowerConvsToMatMul:
     """``Conv(x, W)`` becomes ``Transpose(MatMul(Im2Col(Transpose(x)), W'))``, in one and two dimensions.
 
     ``W'`` is ``(kh * kw * C, O)``, rows in the order (kh, kw, C). A pointwise convolution needs no Im2Col. A bias is
-    added behind the MatMul. Quantizers of weights stay, their parameters move along. With groups the matrix has zeros
-    outside of its blocks; a depthwise convolution is marked on the weights (sparsity ``{'dw': {'kernel_shape': [kh,
-    kw]}}``) and on Im2Col. The batch may be symbolic; the size of the image has to be fixed unless the convolution is
-    pointwise.
+    added behind the MatMul. A Conv of the channels-last domain needs no Transposes. Quantizers of weights stay, their
+    parameters move along. With groups the matrix has zeros outside of its blocks; a depthwise convolution is marked on
+    the weights (sparsity ``{'dw': {'kernel_shape': [kh, kw]}}``) and on Im2Col. The batch may be symbolic; the size of
+    the image has to be fixed unless the convolution is pointwise.
 
     Equal where sums are exact in float32 (integers on one grid below 2^24), else up to rounding; with groups for finite
     data only, because the matrix multiplies every channel by its zeros.
@@ -86,6 +88,7 @@ class _Plan:
 
     window: Window  # two axes; the image of a 1-D convolution has height 1
     one_dimensional: bool
+    channels_last: bool  # data, weights and result are (N, ..., C)
     channels: int
     filters: int
     groups: int
@@ -97,7 +100,7 @@ class _Plan:
 
 
 def _is_conv(node: ir.Node) -> bool:
-    return node.op_type == "Conv" and is_standard(node)
+    return node.op_type == "Conv" and (is_standard(node) or node.domain == CHANNELS_LAST)
 
 
 def _plan(node: ir.Node) -> _Plan | str:
@@ -112,7 +115,8 @@ def _plan(node: ir.Node) -> _Plan | str:
         return f"has {window.num_axes} spatial axes; Im2Col knows one or two. Keep it as a convolution"
     if weights.shape is None or not all(isinstance(size, int) for size in weights.shape):
         return "the shape of its weights is not known; infer shapes first"
-    filters, per_group = (int(str(size)) for size in list(weights.shape)[:2])
+    last = not is_standard(node)
+    filters, per_group = (int(str(weights.shape[axis])) for axis in (0, -1 if last else 1))
     groups = node.attributes.get_int("group", 1)
     if groups > 1 and not _is_static(weights):
         return f"has {groups} groups and computed weights; expected constant or quantized constant weights. Fold them"
@@ -120,14 +124,14 @@ def _plan(node: ir.Node) -> _Plan | str:
     if one_dimensional:
         pads = (0, window.pads[0], 0, window.pads[1])
         window = Window((1, *window.kernel), (1, *window.strides), (1, *window.dilations), pads)
-    sizes = [] if data.shape is None else list(data.shape)[2:]
+    sizes = [] if data.shape is None else list(data.shape)[1:-1] if last else list(data.shape)[2:]
     known = [size for size in sizes if isinstance(size, int)]
     size: tuple[int, int] | None = None
     if sizes and len(known) == len(sizes):
         size = (1, known[0]) if one_dimensional else (known[0], known[1])
     if size is None and not window.is_pointwise:
         return "the size of its image is not fixed, which Im2Col writes down; give the input a fixed height and width"
-    return _Plan(window, one_dimensional, per_group * groups, filters, groups, size)
+    return _Plan(window, one_dimensional, last, per_group * groups, filters, groups, size)
 
 
 def _is_static(value: ir.Value) -> bool:
@@ -152,14 +156,14 @@ class _Lowering:
         data, result = node.inputs[0], node.outputs[0]
         assert data is not None
         stem = node.name or result.name or "conv"
-        current = self._channels_last(node, data, plan, stem)
+        current = data if plan.channels_last else self._channels_last(node, data, plan, stem)
         if not plan.window.is_pointwise:
             current = self._windows(node, data, current, plan, stem)
         weights = self._weights(node, plan)
         product = self._emitter.node(node, "MatMul", [current, weights], stem=stem, outputs=[f"{result.name}/matmul"])
         current = product.outputs[0]
         current.type = result.type
-        current.shape = _with_channels(result.shape, plan.filters)
+        current.shape = result.shape if plan.channels_last else _with_channels(result.shape, plan.filters)
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         if bias is not None:
             added = self._emitter.node(
@@ -170,22 +174,26 @@ class _Lowering:
         set_datatype(current, get_datatype(result))
         rank = 3 if plan.one_dimensional else 4
         self._annotate(current, rank)
-        back = self._emitter.node(
+        product.metadata_props.update(node.metadata_props)
+        if not plan.channels_last:
+            current = self._channels_first(node, current, rank, stem)
+        name = result.name
+        current.type, current.shape = result.type, result.shape
+        replace_value(result, current)
+        self._emitter.graph.remove(node, safe=True)
+        result.name = f"{name}_replaced"
+        current.name = name
+
+    def _channels_first(self, node: ir.Node, current: ir.Value, rank: int, stem: str) -> ir.Value:
+        return self._emitter.node(
             node,
             "Transpose",
             [current],
             {"perm": [0, rank - 1, *range(1, rank - 1)]},
             stem=f"{stem}/to_channels_first",
-            outputs=[f"{result.name}/channels_first"],
-        )
-        for made in (product, back):
-            made.metadata_props.update(node.metadata_props)
-        name = result.name
-        back.outputs[0].type, back.outputs[0].shape = result.type, result.shape
-        replace_value(result, back.outputs[0])
-        self._emitter.graph.remove(node, safe=True)
-        result.name = f"{name}_replaced"
-        back.outputs[0].name = name
+            outputs=[f"{stem}/channels_first"],
+            source=node,
+        ).outputs[0]
 
     def _channels_last(self, node: ir.Node, data: ir.Value, plan: _Plan, stem: str) -> ir.Value:
         rank = 3 if plan.one_dimensional else 4
@@ -259,13 +267,14 @@ class _Lowering:
         rank = 3 if plan.one_dimensional else 4
         rows = plan.window.kernel[0] * plan.window.kernel[1] * plan.channels
         to_matrix = _to_matrix(rank, plan)
+        last = plan.channels_last
         if plan.groups == 1:
-            moved = self._statics.moved(weights, rank, ("matrix", 1), to_matrix, node, suffix="matrix")
+            moved = self._statics.moved(weights, rank, ("matrix", 1, last), to_matrix, node, suffix="matrix")
             return self._computed(node, weights, rank, rows, plan) if moved is None else moved
         moved = None
         if _keeps_zeros(weights, self._emitter.model):
             blocks = _blocks(to_matrix, plan)
-            key = ("matrix", plan.groups)
+            key = ("matrix", plan.groups, last)
             moved = self._statics.moved(weights, rank, key, to_matrix, node, data_move=blocks, suffix="matrix")
         if moved is None:
             moved = self._masked(node, weights, rank, plan, to_matrix)
@@ -281,12 +290,12 @@ class _Lowering:
         known = self._masks.get((weights, plan.groups))
         if known is not None:
             return known
-        key = ("repeated", plan.groups)
+        key = ("repeated", plan.groups, plan.channels_last)
         moved = self._statics.moved(weights, rank, key, to_matrix, node, suffix="matrix")
         assert moved is not None, "the plan asks for static weights"
         dtype = np.dtype(np.float32) if weights.dtype is None else weights.dtype.numpy()
         ones = np.ones((plan.filters, plan.channels // plan.groups, *plan.window.kernel), dtype)
-        array = _blocks(_to_matrix(4, plan), plan)(ones)
+        array = _blocks(_to_matrix(4, dataclasses.replace(plan, channels_last=False)), plan)(ones)
         mask = self._emitter.constant(array, f"{weights.name}/blocks")
         made = self._emitter.node(
             node, "Mul", [moved, mask], stem=f"{node.name or 'conv'}/mask", outputs=[f"{weights.name}/masked"]
@@ -299,7 +308,7 @@ class _Lowering:
     def _computed(self, node: ir.Node, weights: ir.Value, rank: int, rows: int, plan: _Plan) -> ir.Value:
         """Return weights that are computed while the model runs, as a matrix."""
         stem = f"{node.name or 'conv'}/weights"
-        permutation = [*range(2, rank), 1, 0]
+        permutation = [*range(1, rank), 0] if plan.channels_last else [*range(2, rank), 1, 0]
         moved = self._emitter.node(
             node, "Transpose", [weights], {"perm": permutation}, stem=stem, outputs=[f"{stem}/transposed"], source=node
         ).outputs[0]
@@ -325,6 +334,8 @@ def _to_matrix(rank: int, plan: _Plan) -> _Move:
     sizes = (*plan.window.kernel[2 - (rank - 2) :], plan.channels)
 
     def move(array: Array) -> Array:
+        if plan.channels_last:
+            array = np.moveaxis(array, -1, 1)
         if plan.groups > 1 and array.shape[1] > 1:
             array = np.tile(array, (1, plan.groups, *(1,) * (rank - 2)))
         moved = array.transpose(*range(2, rank), 1, 0)
