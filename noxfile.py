@@ -123,7 +123,7 @@ def types(session: nox.Session) -> None:
 @nox.session(python=PYTHON)
 def docs(session: nox.Session) -> None:
     """Build the documentation site in site/, running its examples; warnings are errors, and no network is used."""
-    install(session, "mkdocs-material", "mkdocstrings[python]", f"{ROOT / 'packages' / CORE}[{EXTRAS[CORE]}]")
+    install(session, "mkdocs-material", "mkdocstrings[python]", f"{ROOT / 'packages' / CORE}[rewrite,test]")
     environment = {**ENVIRONMENT, "NO_MKDOCS_2_WARNING": "1"}
     session.run("mkdocs", "build", "--strict", "--quiet", *session.posargs, env=environment)
 
