@@ -128,6 +128,7 @@ _FIELDS = {
     ir.DataType.INT64: "int64_data",
     ir.DataType.STRING: "string_data",
 }
+_ALL_FIELDS = tuple(sorted({*_FIELDS.values(), "int32_data"}))
 
 
 def _check_inline(tensor: onnx.TensorProto, count: int) -> None:
@@ -142,7 +143,10 @@ def _check_inline(tensor: onnx.TensorProto, count: int) -> None:
             expected *= 2
         elif dtype != ir.DataType.STRING and dtype.bitwidth < 8:
             expected = _bytes_of(tensor, count)
-        unit = f"numbers in {field}"
+        unit = "numbers"
+    used = [name for name in ("raw_data", *_ALL_FIELDS) if len(getattr(tensor, name))]
+    if len(used) > 1:
+        raise InvalidModel(f"tensor {tensor.name}: has data in {' and '.join(used)}; expected one. Export it again.")
     if found != expected:
         raise InvalidModel(
             f"tensor {tensor.name}: holds {found} {unit}; expected {expected} for shape {tuple(tensor.dims)} of "

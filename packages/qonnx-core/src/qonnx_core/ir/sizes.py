@@ -18,6 +18,7 @@ _GROWING = ("ConstantOfShape", "Expand", "Tile", "Pad", "Range", "OneHot", "Resi
 # Operators and the input of each that holds one number for each axis of the result.
 _SHAPES = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Unsqueeze": 1, "Tile": 1, "Resize": 3, "Squeeze": 1,
            "Pad": 1}  # fmt: skip
+_NUMBERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.FLOAT)
 _SAME_LENGTH = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min", "Mod", "Equal", "Where", "Sum"))
 _FIRST_LENGTH = frozenset(("Cast", "Identity", "Neg", "Abs", "Slice", "Relu", "Clip", "Floor", "Ceil", "Round", "Sqrt"))
 
@@ -89,7 +90,7 @@ def _bytes_of_one(dtype: ir.DataType | None) -> float:
 def _numbers(value: ir.Value | None) -> Sequence[float] | None:
     """Return the numbers of a short constant."""
     tensor = constant_tensor(value)
-    if tensor is None or tensor.size > 2 * MAX_RANK or tensor.dtype == ir.DataType.STRING:
+    if tensor is None or tensor.dtype not in _NUMBERS or tensor.size > 2 * MAX_RANK:
         return None
     array = constant_array(value)
     return None if array is None else [float(number) for number in array.reshape(-1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -56,14 +56,21 @@ class MultiThreshold(QonnxOp):
         """Return the layout; the data type of the output changes no value."""
         return (("data_layout", self.data_layout),)
 
+    @classmethod
+    def check_shapes(cls, shapes: Sequence[tuple[int | str | None, ...] | None]) -> None:
+        """Raise InvalidModel where the thresholds are no rows."""
+        rows = shapes[1] if len(shapes) > 1 else None
+        if rows is not None and len(rows) != 2:
+            raise InvalidModel(
+                f"its thresholds have shape {rows}; expected one row for all channels or for each, (C, T). "
+                "Reshape them."
+            )
+
     def body(self, op: Builder, *inputs: Operand) -> Operand:
         """Return the counts, scaled and shifted, in the element type of the data."""
         v, thresholds = inputs
-        if is_known(thresholds) and np.ndim(np.asarray(thresholds)) != 2:
-            raise InvalidModel(
-                f"its thresholds have shape {np.shape(np.asarray(thresholds))}; expected one row for all channels or "
-                "for each, (C, T). Reshape them."
-            )
+        if is_known(thresholds):
+            self.check_shapes([None, np.shape(np.asarray(thresholds))])
         if is_known(thresholds) and isinstance(v, ir.Value):
             count = self._count_by_search(op, v, np.asarray(thresholds))
         else:

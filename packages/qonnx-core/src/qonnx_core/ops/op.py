@@ -50,6 +50,23 @@ class QonnxOp(ABC):
         """Return the shape of the output where it depends on the attributes; None where it is not known."""
         return self.output_shape(shapes)
 
+    @classmethod
+    def check_shapes(cls, shapes: Sequence[tuple[int | str | None, ...] | None]) -> None:
+        """Raise InvalidModel where inputs of these shapes, as far as they are known, do not go together."""
+        if not cls.broadcasts or len(shapes) < 2:
+            return
+        for name, shape in zip(cls.inputs[1:], shapes[1:], strict=False):
+            if shape is not None and 0 in shape and shapes[0] is not None and 0 not in shapes[0]:
+                raise InvalidModel(f"input {name} is empty; expected numbers. Check the parameters.")
+        known = [shape for shape in shapes if shape]
+        for axis in range(1, max((len(shape) for shape in known), default=0) + 1):
+            sizes = {shape[-axis] for shape in known if axis <= len(shape) and isinstance(shape[-axis], int)} - {1}
+            if len(sizes) > 1:
+                raise InvalidModel(
+                    f"inputs have shapes {', '.join(str(shape) for shape in shapes)}, which do not broadcast; expected "
+                    "parameters that do. Check the parameters."
+                )
+
     def datatype(self, *inputs: Array | None) -> DataType | None:
         """Return the data type of the output where the known inputs determine it, else None."""
         return None

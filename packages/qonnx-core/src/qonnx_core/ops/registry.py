@@ -149,3 +149,26 @@ def op_class_of(node: ir.Node, opset_imports: dict[str, int] | None = None) -> t
             f"{imported or 1}; expected one of {', '.join(known)}. Install the plug-in that defines it."
         )
     return found
+
+
+def check_parameters(model: ir.Model) -> None:
+    """Return nothing where the inputs of every operator of ours go together, as far as their shapes are known.
+
+    Raises:
+        InvalidModel: names the first node whose inputs do not.
+    """
+    for graph in model.graphs():
+        for node in graph:
+            found = op_class_of(node, model.opset_imports)
+            if found is None:
+                continue
+            shapes = [None if value is None or value.shape is None else _dims(value) for value in node.inputs]
+            try:
+                found.check_shapes(shapes)
+            except InvalidModel as error:
+                raise InvalidModel(f"{node.name or node.outputs[0].name} ({node.op_type}): {error}") from error
+
+
+def _dims(value: ir.Value) -> tuple[int | str | None, ...]:
+    assert value.shape is not None
+    return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)

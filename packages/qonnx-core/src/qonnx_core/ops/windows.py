@@ -48,6 +48,8 @@ def check_window(name: str, values: Sequence[int], count: int, least: int) -> No
 def channels_first(op: Builder, x: Operand, rank: int | None) -> Operand:
     """Return ``(N, ..., C)`` as ``(N, C, ...)``; without a known rank by steps that fit every rank."""
     if not isinstance(x, ir.Value):
+        if np.ndim(x) < 2:
+            raise InvalidModel(f"its data have shape {np.shape(x)}; expected (N, ..., C). Check what it reads.")
         return np.moveaxis(np.asarray(x), -1, 1)
     if rank is not None:
         return x if rank < 3 else op.node("Transpose", [x], {"perm": [0, rank - 1, *range(1, rank - 1)]})[0]

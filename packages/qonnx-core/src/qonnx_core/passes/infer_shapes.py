@@ -9,13 +9,27 @@ import onnx_ir as ir
 from onnx import shape_inference
 
 from qonnx_core.errors import InvalidModel
+from qonnx_core.ir.constants import constant_tensor
 from qonnx_core.ir.sizes import check_sizes
 from qonnx_core.ops.op import QonnxOp
-from qonnx_core.ops.registry import default_registry, op_class_of
+from qonnx_core.ops.registry import check_parameters, default_registry, op_class_of
 from qonnx_core.ops.schemas import register_schemas, schema_name
 from qonnx_core.passes.base import has_graphs, is_standard
 
 _SMALL_ELEMENTS = 128  # tensors up to this size are shown to the inference, because shapes can follow from their values
+
+
+_LONG_VECTOR = 2**20
+# Standard operators whose results have shapes that follow from the values of inputs, from the input of this number on.
+_SHAPED_BY = {
+    **dict.fromkeys(("ConstantOfShape", "Range"), 0),
+    **dict.fromkeys(("Reshape", "Expand", "Unsqueeze", "Squeeze", "Tile", "Resize", "Upsample", "Pad", "Slice"), 1),
+    **dict.fromkeys(("TopK", "Split", "OneHot", "CenterCropPad", "AffineGrid", "MaxUnpool", "Col2Im", "STFT", "DFT"), 1),
+    **dict.fromkeys(("RandomNormal", "Bernoulli", "SplitToSequence", "Trilu", "GroupNormalization"), 1),
+    **dict.fromkeys((f"Reduce{kind}" for kind in ("Max", "Min", "Mean", "Sum", "Prod", "L1", "L2", "SumSquare")), 1),
+    **dict.fromkeys(("ReduceLogSum", "ReduceLogSumExp"), 1),
+    **dict.fromkeys(("BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"), 0),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,11 +49,13 @@ class InferShapes:
             Unsupported: a tensor would take more memory than any usual one.
         """
         register_schemas()
+        computed = _has_computed_shapes(model)
         try:
             try:
-                inferred = _infer(_skeleton(model))
+                inferred = _infer(_skeleton(model), computed)
             except (shape_inference.InferenceError, ValueError):
-                inferred = _infer(_skeleton(model, simplified=False))  # whose message names our operators
+                # The message of this one names our operators.
+                inferred = _infer(_skeleton(model, simplified=False), computed)
         except (shape_inference.InferenceError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InvalidModel(
@@ -48,11 +64,44 @@ class InferShapes:
             ) from error
         changed = _merge(model.graph, inferred.graph)
         check_sizes(model)
+        check_parameters(model)
         return changed
 
 
-def _infer(proto: onnx.ModelProto) -> onnx.ModelProto:
+def _infer(proto: onnx.ModelProto, computed: bool) -> onnx.ModelProto:
+    """Return the model with shapes; values that shapes follow from are looked at where they are ``computed``.
+
+    ``onnx`` then keeps every element of every vector by itself, so that long vectors would take hours.
+    """
+    inferred = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=False)
+    if not computed or _longest_vector(inferred.graph) > _LONG_VECTOR:
+        return inferred
     return shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+
+
+def _has_computed_shapes(model: ir.Model) -> bool:
+    """Return whether shapes can follow from values that nodes compute: in graphs inside nodes, always."""
+    if model.functions:
+        return True
+    for node in model.graph:
+        if has_graphs(node):
+            return True
+        first = _SHAPED_BY.get(node.op_type)
+        if first is not None and any(
+            value is not None and value.producer() is not None and constant_tensor(value) is None
+            for value in node.inputs[first:]
+        ):
+            return True
+    return False
+
+
+def _longest_vector(graph: onnx.GraphProto) -> int:
+    vectors = (
+        info.type.tensor_type.shape.dim[0].dim_value
+        for info in (*graph.input, *graph.value_info, *graph.output)
+        if len(info.type.tensor_type.shape.dim) == 1
+    )
+    return max(vectors, default=0)
 
 
 def _skeleton(model: ir.Model, *, simplified: bool = True) -> onnx.ModelProto:
