@@ -152,7 +152,7 @@ def from_array(array: NDArray[Any]) -> Numbers | None:
         return None
     if array.dtype.kind in "iub":
         low, high = int(array.min()), int(array.max())
-        return integers(low, high, odd=(low, high) == (-1, 1) and bool(np.all(array != 0)))
+        return integers(low, high, odd=-1 <= low <= high <= 1 and bool(np.all(array != 0)))
     wide = array.astype(np.float64)
     if not np.all(np.isfinite(wide)):
         return None
@@ -163,7 +163,7 @@ def from_array(array: NDArray[Any]) -> Numbers | None:
         if top >= 2.0**53:
             return None
         low, high = int(wide.min()), int(wide.max())
-        return integers(low, high, odd=(low, high) == (-1, 1) and bool(np.all(wide != 0)))
+        return integers(low, high, odd=-1 <= low <= high <= 1 and bool(np.all(wide != 0)))
     exponent = int(np.floor(np.log2(top))) + 1 - _CONSTANT_BITS  # the finest step that counts
     if abs(exponent) > _EXPONENTS or not np.all(np.ldexp(wide, -exponent) == np.floor(np.ldexp(wide, -exponent))):
         return None
