@@ -1,4 +1,4 @@
-"""Reads QuantizeLinear, Clip and DequantizeLinear, as other tools write them, into Quant."""
+"""Reads QuantizeLinear, Clip and DequantizeLinear, as other tools write them, into Quant and FloatQuant."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from qonnx_core.formats.qcdq import (
     quantized_integers,
     storage_range,
 )
+from qonnx_core.formats.qcdq_floats import FloatType, float_codes, float_type
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.builder import GraphBuilder, Operand
 from qonnx_core.ops.op import DOMAIN
@@ -30,6 +31,7 @@ from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.remove_unused import RemoveUnused
 
 _CONTRIB = "com.microsoft"  # where onnxruntime's quantizer puts the types that older opsets lack
+_INTEGER_OPERATORS = frozenset(("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QGemm"))
 _ROUNDING = {"Floor": Rounding.FLOOR, "Ceil": Rounding.CEIL}
 
 
@@ -37,7 +39,12 @@ def from_qcdq(model: ir.Model, *, zero_points: ZeroPoints = "exact") -> Conversi
     """Return a copy whose QuantizeLinear, Clip, DequantizeLinear chains are Quant nodes; it computes the same values.
 
     Equal to the bit for every finite input, except that a negative number that becomes zero is -0 here. Integer
-    constants behind a DequantizeLinear become float constants with a Quant, so that the grid stays known.
+    constants behind a DequantizeLinear become float constants with a Quant, so that the grid stays known. Chains
+    through float8, float6 and float4 types become FloatQuant nodes in the same way.
+
+    Operators that compute on integers (QLinearConv, MatMulInteger, ...; the QOperator format of onnxruntime's
+    quantizer) stay: they round the products by one float factor, which no Quant does. Quantize with
+    ``QuantFormat.QDQ`` instead.
 
     Args:
         model: the model; it is not changed.
@@ -56,13 +63,21 @@ def from_qcdq(model: ir.Model, *, zero_points: ZeroPoints = "exact") -> Conversi
     converted = 0
     for graph in list(copy.graphs()):
         for node in list(graph):
+            if node.op_type in _INTEGER_OPERATORS or node.op_type.startswith("QLinear"):
+                kept.append(
+                    f"{node.name or node.outputs[0].name} ({node.op_type}): computes on integers and rounds products "
+                    "by one factor, which no Quant does; quantize with QuantFormat.QDQ instead of QOperator"
+                )
             if not _is(node, "DequantizeLinear"):
                 continue
             found = _read(node)
             if isinstance(found, str):
                 kept.append(f"{node.name or node.outputs[0].name} (DequantizeLinear): {found}")
                 continue
-            _replace(copy.graph, graph, node, found, standard=zero_points == "standard")
+            if isinstance(found, _FloatChain):
+                _replace_float(copy.graph, graph, node, found)
+            else:
+                _replace(copy.graph, graph, node, found, standard=zero_points == "standard")
             converted += 1
     if converted:
         copy.opset_imports.setdefault(DOMAIN, 1)
@@ -91,17 +106,31 @@ class _Chain:
     unit: bool = False  # QuantizeLinear has scale 1 and zero point 0, DequantizeLinear its own
 
 
+@dataclass(frozen=True)
+class _FloatChain:
+    """What a chain through a minifloat type computes: the nearest number of the type to ``x / scale``, times scale."""
+
+    x: ir.Value | None
+    codes: Array | None  # the constants, in the element type
+    scale: Array
+    kind: FloatType
+    saturation: bool = True
+
+
 def _is(node: ir.Node | None, op_type: str) -> bool:
     return node is not None and node.op_type == op_type and node.domain in ("", "ai.onnx", _CONTRIB)
 
 
-def _read(node: ir.Node) -> _Chain | str:
+def _read(node: ir.Node) -> _Chain | _FloatChain | str:
     """Return what the chain that ends in this DequantizeLinear computes, or why it stays."""
     data = node.inputs[0]
     assert data is not None
     if node.outputs[0].dtype not in (ir.DataType.FLOAT, None):
         return "its result is no float32"
     dtype = data.dtype or next((value.dtype for value in node.inputs[2:] if value is not None), None)
+    kind = float_type(dtype)
+    if kind is not None:
+        return _read_float(node, data, kind)
     limits = storage_range(dtype)
     if limits is None:
         return f"holds {'an unknown type' if dtype is None else dtype.name}; expected integers of 2 to 32 bits"
@@ -132,6 +161,34 @@ def _read(node: ir.Node) -> _Chain | str:
     if np.array_equal(inner[0], scale) and np.array_equal(inner[1], zero_point):
         return _Chain(shaped, None, scale, zero_point, low, high)
     return "its QuantizeLinear has another scale or zero point"
+
+
+def _read_float(node: ir.Node, data: ir.Value, kind: FloatType) -> _FloatChain | str:
+    codes = constant_array(data)
+    quantize = data.producer()
+    if codes is None and (quantize is None or not _is(quantize, "QuantizeLinear")):
+        return "its minifloats come from no QuantizeLinear and are no constant"
+    shaped = data if codes is not None or quantize is None else quantize.inputs[0]
+    assert shaped is not None
+    found = []
+    for each in (node, *([] if codes is not None or quantize is None else [quantize])):
+        zero = constant_array(each.inputs[2]) if len(each.inputs) > 2 else None
+        if zero is not None and not np.all(zero.astype(np.float32) == 0):
+            return "has a zero point other than 0"
+        parameters = _parameters(each, shaped)
+        if isinstance(parameters, str):
+            return parameters
+        found.append(parameters[0])
+    if codes is not None or quantize is None:
+        return _FloatChain(None, codes, found[0], kind)
+    if shaped.dtype not in (ir.DataType.FLOAT, None):
+        return "its QuantizeLinear reads no float32"
+    if not np.array_equal(found[0], found[1]):
+        return "its QuantizeLinear has another scale"
+    saturation = quantize.attributes.get_int("saturate", 1) != 0
+    if not saturation and not kind.overflows:
+        return "does not saturate, and runtimes do not agree on what lies beyond the largest number of its type"
+    return _FloatChain(shaped, None, found[0], kind, saturation)
 
 
 def _through_clips(value: ir.Value, low: int, high: int) -> tuple[ir.Value, int, int]:
@@ -219,8 +276,7 @@ def _same(left: Array, right: Array) -> bool:
 
 
 def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, chain: _Chain, *, standard: bool) -> None:
-    old = node.outputs[0]
-    builder = _QuantBuilder(root, f"{old.name}/quant", constant_array)
+    builder = _QuantBuilder(root, f"{node.outputs[0].name}/quant", constant_array)
     if chain.integers is not None:
         made = _constant(builder, chain)
     elif chain.unit:
@@ -238,6 +294,27 @@ def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, chain: _Chain, *, s
             made = builder.wide(chain)
         else:
             made = builder.value(builder.ranged(chain.x, chain.scale, chain.zero_point, chain.low, chain.high))
+    _put(graph, node, builder, made)
+
+
+def _replace_float(root: ir.Graph, graph: ir.Graph, node: ir.Node, chain: _FloatChain) -> None:
+    builder = _QuantBuilder(root, f"{node.outputs[0].name}/quant", constant_array)
+    if chain.x is not None:
+        made = builder.float_quant(chain.x, chain)
+    else:
+        assert chain.codes is not None
+        with np.errstate(all="ignore"):
+            numbers = chain.codes.astype(np.float32) * chain.scale
+            again = float_codes(chain.kind, numbers / chain.scale).astype(np.float32)
+        made = builder.value(numbers)
+        if np.array_equal(again, chain.codes.astype(np.float32)):
+            made = builder.float_quant(made, chain)
+    _put(graph, node, builder, made)
+
+
+def _put(graph: ir.Graph, node: ir.Node, builder: GraphBuilder, made: ir.Value) -> None:
+    """Put the builder's nodes in the place of the node."""
+    old = node.outputs[0]
     if made.producer() not in builder.nodes:
         made = builder.node("Identity", [made])[0]
     for number, inner in enumerate(builder.nodes):
@@ -288,6 +365,15 @@ class _QuantBuilder(GraphBuilder):
         zeros = zero_point if np.any(zero_point) else np.zeros(())
         numbers = [np.asarray(part, np.float32) for part in (scale, zeros, bits)]
         node = Quant(signed, narrow, rounding).node(x, *(self.value(number) for number in numbers))
+        node.outputs[0].dtype = ir.DataType.FLOAT
+        node.outputs[0].shape = x.shape
+        self.nodes.append(node)
+        return node.outputs[0]
+
+    def float_quant(self, x: ir.Value, chain: _FloatChain) -> ir.Value:
+        """Return the output of a new FloatQuant."""
+        numbers = [np.asarray(part, np.float32) for part in (chain.scale, *chain.kind.parameters)]
+        node = chain.kind.quantizer(chain.saturation).node(x, *(self.value(number) for number in numbers))
         node.outputs[0].dtype = ir.DataType.FLOAT
         node.outputs[0].shape = x.shape
         self.nodes.append(node)

@@ -10,8 +10,10 @@ import onnx_ir as ir
 from qonnx_core.errors import Unsupported
 from qonnx_core.formats.normalize import normalized_copy
 from qonnx_core.formats.qcdq import Array, Conversion, ZeroPoints, check_zero_points, integer_range, storage_for
+from qonnx_core.formats.qcdq_floats import FloatType, float_codes, type_of_quantizer
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.builder import GraphBuilder, Operand
+from qonnx_core.ops.float_quant import FloatQuant
 from qonnx_core.ops.op import DOMAIN, QonnxOp
 from qonnx_core.ops.quant import Quant
 from qonnx_core.ops.registry import op_of
@@ -29,7 +31,8 @@ def to_qcdq(
     Equal to the bit for every finite input, except that a negative number that becomes zero is +0 here and -0 in
     Quant. QuantizeLinear rounds ``x / scale`` and then adds the zero point, Quant rounds after adding; so a zero point
     (and a rounding mode other than ROUND) is computed by Div, Add and rounding nodes before a QuantizeLinear of scale
-    1. Quantized constants are stored as integers.
+    1. Quantized constants are stored as integers. A FloatQuant that is one of ONNX's minifloat types becomes a chain
+    through that type (float8 from opset 19, float4 from 23, float6 from 28; onnxruntime 1.32 runs float8 alone).
 
     Args:
         model: the model; it is not changed.
@@ -54,9 +57,12 @@ def to_qcdq(
             op = op_of(node, copy.opset_imports)
             if op is None and node.domain != DOMAIN:
                 continue
-            found = _read(node, op, written)
+            found = _read_float(node, op, written) if isinstance(op, FloatQuant) else _read(node, op, written)
             if isinstance(found, str):
                 kept.append(f"{node.name or node.outputs[0].name} ({node.op_type}): {found}")
+            elif isinstance(found, _FloatQuantizer):
+                _replace_float(copy.graph, graph, node, found)
+                converted += 1
             else:
                 _replace(copy.graph, graph, node, found, standard=zero_points == "standard")
                 converted += 1
@@ -123,6 +129,38 @@ def _read(node: ir.Node, op: QonnxOp | None, opset: int) -> _Quantizer | str:
     return _Quantizer(op.rounding_mode, low, high, *storage, vectors[0], vectors[1], axis, parameters)
 
 
+@dataclass(frozen=True)
+class _FloatQuantizer:
+    """A FloatQuant with known parameters; ``scale`` is a scalar, or a vector along ``axis``."""
+
+    kind: FloatType
+    saturation: bool
+    scale: Array
+    axis: int | None
+    shaped: Array  # the scale in the shape of the node
+
+
+def _read_float(node: ir.Node, op: FloatQuant, opset: int) -> _FloatQuantizer | str:
+    x = node.inputs[0]
+    assert x is not None
+    scale, *widths = (constant_array(value) for value in node.inputs[1:])
+    known = tuple(width for width in widths if width is not None)
+    if scale is None or len(known) != len(widths):
+        return "its scale or widths are computed while the model runs"
+    if x.dtype != ir.DataType.FLOAT:
+        return f"works on {'an unknown type' if x.dtype is None else x.dtype.name}, QuantizeLinear divides in float32"
+    kind = type_of_quantizer(op, known, opset)
+    if isinstance(kind, str):
+        return kind
+    scales = np.asarray(scale, np.float32)
+    if not np.all(np.isfinite(scales)) or np.any(scales <= 0):
+        return "has a scale that is not above 0"
+    axis = _axis(scales.shape, x)
+    if isinstance(axis, str):
+        return axis
+    return _FloatQuantizer(kind, op.saturation, scales.reshape(() if axis is None else (-1,)), axis, scales)
+
+
 def _axis(shape: tuple[int, ...], x: ir.Value) -> int | str | None:
     """Return the axis of ``x`` along which parameters of this shape vary, None for one number, or a reason."""
     if not shape:
@@ -141,6 +179,37 @@ def _axis(shape: tuple[int, ...], x: ir.Value) -> int | str | None:
     if isinstance(size, int) and size != wanted:
         return "its parameters make its input larger"
     return long[0]
+
+
+def _replace_float(root: ir.Graph, graph: ir.Graph, node: ir.Node, quantizer: _FloatQuantizer) -> None:
+    old = node.outputs[0]
+    builder = GraphBuilder(root, f"{old.name}/qcdq", constant_array)
+    x = node.inputs[0]
+    assert x is not None
+    known = constant_array(x)
+    kind = quantizer.kind
+    scale = builder.value(quantizer.scale)
+    along: dict[str, int] = {} if quantizer.axis is None else {"axis": quantizer.axis}
+    if known is not None and np.all(np.isfinite(known)) and quantizer.saturation:
+        codes = float_codes(kind, np.asarray(known / quantizer.shaped))
+        current = new_initializer(root, f"{old.name}/codes", ir.tensor(codes, dtype=kind.dtype))
+    else:
+        zeros = ir.tensor(np.zeros(quantizer.scale.shape, kind.dtype.numpy()), dtype=kind.dtype)
+        zero = new_initializer(root, f"{old.name}/zero_point", zeros)
+        saturate = {} if quantizer.saturation else {"saturate": 0}
+        current = builder.node("QuantizeLinear", [x, scale, zero], {**along, **saturate})[0]
+    made = builder.node("DequantizeLinear", [current, scale], along)[0]
+    _put(graph, node, builder, made)
+
+
+def _put(graph: ir.Graph, node: ir.Node, builder: GraphBuilder, made: ir.Value) -> None:
+    """Put the builder's nodes in the place of the node."""
+    old = node.outputs[0]
+    for number, inner in enumerate(builder.nodes):
+        inner.name = f"{node.name or old.name}/{inner.op_type}_{number}"
+        inner.outputs[0].name = f"{old.name}/{inner.op_type}_{number}"
+    made.type, made.shape = old.type, old.shape
+    ir.convenience.replace_nodes_and_values(graph, node, [node], builder.nodes, [old], [made])
 
 
 def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, quantizer: _Quantizer, *, standard: bool) -> None:
@@ -166,11 +235,7 @@ def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, quantizer: _Quantiz
         ends = [builder.value(np.asarray(end, quantizer.storage.numpy())) for end in (quantizer.low, quantizer.high)]
         current = builder.node("Clip", [current, *ends])[0]
     made = builder.node("DequantizeLinear", [current, scale, zero], along)[0]
-    for number, inner in enumerate(builder.nodes):
-        inner.name = f"{node.name or old.name}/{inner.op_type}_{number}"
-        inner.outputs[0].name = f"{old.name}/{inner.op_type}_{number}"
-    made.type, made.shape = old.type, old.shape
-    ir.convenience.replace_nodes_and_values(graph, node, [node], builder.nodes, [old], [made])
+    _put(graph, node, builder, made)
 
 
 def _steps(builder: GraphBuilder, quantizer: _Quantizer, x: Operand) -> Operand:
