@@ -15,6 +15,7 @@ import pytest
 
 import qonnx_core
 from qonnx_core.errors import InvalidInput
+from qonnx_core.execute.array_files import spans
 from qonnx_core.formats.reader import from_proto
 
 HEAD = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
@@ -69,6 +70,37 @@ def test_every_source_gives_the_bits_of_one_run(source: str, size: int, tmp_path
     assert all(part["c"].tolist() == [-1, -2] for part in parts)
     known = source not in ("samples", "dictionaries", "lists")
     assert seen == [(min(10, start + size), 10 if known else None) for start in range(0, 10, size)]
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "parts"),
+    [
+        (9, 4, [(0, 4), (4, 7), (7, 9)]),
+        (8, 4, [(0, 4), (4, 8)]),
+        (10, 4, [(0, 4), (4, 8), (8, 10)]),
+        (4, 3, [(0, 2), (2, 4)]),
+        (3, 2, [(0, 2), (2, 3)]),
+        (3, 1, [(0, 1), (1, 2), (2, 3)]),
+        (1, 4, [(0, 1)]),
+        (0, 4, [(0, 0)]),
+    ],
+)
+def test_the_last_part_is_no_single_sample(count: int, size: int, parts: list[tuple[int, int]]) -> None:
+    assert list(spans(count, size)) == parts
+
+
+def test_inexact_sums_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    proto = onnx.parser.parse_model(HEAD + "g (float[N, 64] x) => (float[N, 16] y) { y = MatMul(x, w) }")
+    weights = generator.normal(size=(64, 16)).astype(np.float32)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    model = qonnx_core.compile_model(from_proto(proto))
+    x = generator.normal(size=(33, 64)).astype(np.float32)
+    whole = model.run({"x": x})["y"]
+    for source in (x, saved(tmp_path, np.savez_compressed, x=x)):
+        for size in (4, 8, 16, 32, 33):
+            parts = [part["y"] for part in model.stream(source, batch_size=size)]
+            np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def test_several_inputs_are_cut_alike_and_one_without_axes_is_whole(tmp_path: Path) -> None:

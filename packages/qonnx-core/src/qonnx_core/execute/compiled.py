@@ -34,10 +34,14 @@ def compile_model(
 
     In mode ``"exact"`` onnxruntime does all its graph optimizations but those that fuse or re-order float arithmetic
     around Conv, MatMul and Gemm, and packs no weights in advance. The bits then are those of the operators computed
-    one by one, whatever the batch size, the number of threads and the intermediate tensors asked for. In mode
-    ``"fast"`` onnxruntime works as it does by default: a sum may differ in its last bits, a value near a rounding
-    boundary then takes the next step of its quantizer, and what follows differs by that. Where all sums are exact
-    in float32 (integers below 2^24 on one grid) both modes give the same bits. ``benchmarks/modes.py`` measures both.
+    one by one with the same batch, whatever intermediate tensors are asked for. In mode ``"fast"`` onnxruntime works
+    as it does by default: a sum may differ in its last bits, a value near a rounding boundary then takes the next step
+    of its quantizer, and what follows differs by that. ``benchmarks/modes.py`` measures both.
+
+    Where all sums are exact in float32 (integers below 2^24 on one grid) there is one result: for both modes, every
+    batch size, number of threads and machine. Elsewhere onnxruntime takes the sums of a MatMul or Gemm over a single
+    sample in another order than those over several, and further threads, or the vector units of another machine, can
+    do the same; their last bits may differ.
 
     Args:
         model: the model.
@@ -119,8 +123,8 @@ class CompiledModel:
             data: the samples: an array for a model with one input (also a memory-mapped one), a dictionary of arrays,
                 the path of an ``.npy`` or ``.npz`` file with the same, or an iterable that gives one sample after the
                 other, without the batch axis: an array, or a dictionary of arrays.
-            batch_size: samples in one run; the last batch may be smaller. By default up to 256, fewer where a sample
-                is large.
+            batch_size: samples in one run; the last ones may be smaller, but are no single sample where the number of
+                samples is known and the size above 2. By default up to 256, fewer where a sample is large.
             intermediates: as in :meth:`run`.
             progress: called after every batch with the number of samples done, and of all where it is known.
 

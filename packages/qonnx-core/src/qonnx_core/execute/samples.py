@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidInput
-from qonnx_core.execute.array_files import ArrayFile
+from qonnx_core.execute.array_files import ArrayFile, spans
 from qonnx_core.execute.inputs import ExpectedInput
 
 Array = NDArray[Any]
@@ -129,8 +129,8 @@ class ArraySamples:
 
     def batches(self, size: int) -> Iterator[dict[str, Array]]:
         """Yield slices; one without samples where there are none."""
-        for start in range(0, max(1, self.count), size):
-            yield {name: x[start : start + size] if x.ndim else x for name, x in self.arrays.items()}
+        for start, stop in spans(self.count, size):
+            yield {name: x[start:stop] if x.ndim else x for name, x in self.arrays.items()}
 
 
 @dataclass(frozen=True)
