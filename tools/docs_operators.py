@@ -14,7 +14,9 @@ import onnx_ir as ir
 
 from docs_text import cell, code_block, docstring, table
 from qonnx_core.formats.functions import op_function
+from qonnx_core.formats.qcdq_floats import FLOAT_TYPES
 from qonnx_core.ops.builder import FunctionBuilder
+from qonnx_core.ops.float_quant import FloatQuant
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.registry import DOMAIN_ALIASES, default_registry
 from qonnx_core.ops.rounding import Rounding, round_by
@@ -75,6 +77,17 @@ def rounding_table() -> str:
     return table(["mode", *(f"{number:g}" for number in numbers)], rows)
 
 
+def float_table() -> str:
+    """Return the table of the minifloat types that ONNX has, as inputs of FloatQuant."""
+    rows = []
+    for kind in FLOAT_TYPES:
+        numbers = [f"{number:g}" for number in kind.parameters]
+        flags = [str(int(flag)) for flag in (kind.has_inf, kind.has_nan)]
+        rows.append([f"`{kind.dtype.name}`", *numbers, *flags, str(kind.opset)])
+    names = [f"`{name}`" for name in (*FloatQuant.inputs[2:], "has_inf", "has_nan")]
+    return table(["element type of ONNX", *names, "from opset"], rows)
+
+
 def _where(op: type[QonnxOp], names: list[str]) -> str:
     aliases = [f"`{alias}`" for alias, domain in DOMAIN_ALIASES.items() if domain == op.domain]
     rows = [["operator", f"`{op.op_type}`" + "".join(f", also written `{name}`" for name in names)]]
@@ -126,7 +139,10 @@ def _datatype(op: type[QonnxOp]) -> str:
         rules.append(_stated(docstring(op.datatype)))
     if op.keeps_datatype is not QonnxOp.keeps_datatype:
         rules.append(_keeps(docstring(op.keeps_datatype)))
-    return "\n\n".join(rules) or "The output has no integer data type; its annotation, where it has none, is float32."
+    return (
+        "\n\n".join(rules)
+        or "Nothing follows from the operator alone; the pass `infer_datatypes` follows the values through it."
+    )
 
 
 def _stated(text: str) -> str:

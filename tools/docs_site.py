@@ -6,6 +6,7 @@ need no MkDocs. A comment in a page stands for what a generator writes::
     <!-- operator: Quant -->         the facts of an operator (docs_operators.py)
     <!-- operators -->               the table of all operators
     <!-- rounding modes -->          the table of what they do
+    <!-- float types -->             the table of the minifloats of ONNX
     <!-- pass: fold_constants -->    the section of a pass (docs_passes.py)
     <!-- passes -->                  the table of all passes
     <!-- commands -->                the sections of all subcommands (docs_commands.py)
@@ -31,14 +32,16 @@ from docs_api import api_pages  # noqa: E402
 from docs_blocks import with_outputs  # noqa: E402
 from docs_commands import command_sections  # noqa: E402
 from docs_models import put_files  # noqa: E402
-from docs_operators import operator_facts, operator_index, operator_pages, rounding_table  # noqa: E402
+from docs_operators import float_table, operator_facts, operator_index, operator_pages, rounding_table  # noqa: E402
 from docs_passes import our_passes, pass_index, pass_section, passes_named  # noqa: E402
 from docs_text import code_block  # noqa: E402
 
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "passes" / "examples"
 FRAGMENTS = DOCS / "commands"
-_DIRECTIVE = re.compile(r"<!-- (operator|operators|rounding modes|pass|passes|commands|source)(?:: (.*?))? -->")
+_DIRECTIVE = re.compile(
+    r"<!-- (operator|operators|rounding modes|float types|pass|passes|commands|source)(?:: (.*?))? -->"
+)
 _OPERATOR = re.compile(r"<!-- operator: (\w+)")
 _OTHER_PASSES = "passes/other.md"
 _READMES = "packages/"
@@ -91,6 +94,8 @@ def expanded(path: str, page: str, all_pages: Mapping[str, str]) -> str:
                 return operator_index((name, homes[name]) for name in operator_pages() if name in homes)
             case "rounding modes":
                 return rounding_table()
+            case "float types":
+                return float_table()
             case "pass":
                 return pass_section(value, EXAMPLES)
             case "passes":
