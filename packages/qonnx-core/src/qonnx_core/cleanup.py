@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 from onnx_ir.passes.common import OutputFixPass
 
+from qonnx_core.formats.from_qcdq import from_qcdq, has_qcdq
 from qonnx_core.formats.normalize import normalized_copy
 from qonnx_core.ir.verify import verify
 from qonnx_core.passes.base import Pass
@@ -53,6 +54,9 @@ def cleanup_model(model: ir.Model, *, fold_quantizers: bool = False) -> ir.Model
     folded, operations without effect and unread tensors removed, and nodes and tensors named by the scheme of the
     format: ``OpType_k``, ``<node>_out<i>``, ``<node>_param<k>``, ``global_in[_i]``, ``global_out[_i]``.
 
+    Chains of QuantizeLinear, Clip and DequantizeLinear become Quant first (see :func:`from_qcdq`): folding the
+    constants of such a model would lose the grids of its weights.
+
     Args:
         model: the model; it is not changed.
         fold_quantizers: also compute quantizers of constants, such as those of weights. They stay by default, because
@@ -62,6 +66,8 @@ def cleanup_model(model: ir.Model, *, fold_quantizers: bool = False) -> ir.Model
         InvalidModel: the model breaks its format, or its shapes contradict each other.
     """
     copy = normalized_copy(model)
+    if has_qcdq(copy):
+        copy = from_qcdq(copy).model
     OutputFixPass()(copy)
     _run(copy, cleanup_passes(fold_quantizers=fold_quantizers))
     verify(copy)

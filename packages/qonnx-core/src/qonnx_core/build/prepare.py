@@ -78,8 +78,11 @@ def run_load(context: Context, directory: Path) -> dict[str, Any]:
 def run_clean(context: Context, directory: Path) -> dict[str, Any]:
     """Clean the model up: shapes, folded constants, readable names."""
     from qonnx_core import cleanup_model, load, save
+    from qonnx_core.formats.from_qcdq import REMARK, has_qcdq
 
     original = load(context.directory("load") / CLEANED)
+    if has_qcdq(original):
+        context.say(REMARK)
     cleaned = cleanup_model(original)
     save(cleaned, directory / CLEANED)
     return {

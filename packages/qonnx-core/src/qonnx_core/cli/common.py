@@ -175,7 +175,16 @@ def read_and_clean(path: Path) -> tuple[ir.Model, ir.Model]:
     from qonnx_core import cleanup_model
 
     original = read_model(path)
+    remark_on_qcdq(original)
     return original, cleanup_model(original)
+
+
+def remark_on_qcdq(model: ir.Model) -> None:
+    """Say that the clean-up reads QuantizeLinear and DequantizeLinear as Quant, where the model has any."""
+    from qonnx_core.formats.from_qcdq import REMARK, has_qcdq
+
+    if has_qcdq(model):
+        progress_console().print(REMARK, markup=False)
 
 
 def input_types(options: Sequence[str] | None) -> dict[str, str]:

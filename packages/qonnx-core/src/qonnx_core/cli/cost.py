@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qonnx_core.cli.common import JsonOption, ModelArgument, console, print_json, read_model, table
+from qonnx_core.cli.common import JsonOption, ModelArgument, console, print_json, read_model, remark_on_qcdq, table
 
 NAME = "cost"
 HELP = """Count multiplications, bit operations, parameters and activations of one inference, by data type and node.
@@ -24,7 +24,9 @@ def command(
     """Count."""
     from qonnx_core.analyses.cost import inference_cost
 
-    cost = inference_cost(read_model(model), discount_sparsity=discount_sparsity)
+    graph = read_model(model)
+    remark_on_qcdq(graph)
+    cost = inference_cost(graph, discount_sparsity=discount_sparsity)
     found = cost.to_dict()
     if json_output:
         print_json(found)

@@ -31,6 +31,8 @@ from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.remove_unused import RemoveUnused
 
 _CONTRIB = "com.microsoft"  # where onnxruntime's quantizer puts the types that older opsets lack
+# What the clean-up does to a model with such chains, for people.
+REMARK = "QuantizeLinear, Clip, DequantizeLinear are read as Quant, so that the grids of weights stay known"
 _INTEGER_OPERATORS = frozenset(("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QGemm"))
 _ROUNDING = {"Floor": Rounding.FLOOR, "Ceil": Rounding.CEIL}
 
@@ -86,6 +88,11 @@ def from_qcdq(model: ir.Model, *, zero_points: ZeroPoints = "exact") -> Conversi
         copy.opset_imports.pop(_CONTRIB, None)
     InferShapes().run(copy)
     return Conversion(copy, converted, tuple(kept))
+
+
+def has_qcdq(model: ir.Model) -> bool:
+    """Return whether the model has a DequantizeLinear, with which every such chain ends."""
+    return any(_is(node, "DequantizeLinear") for graph in model.graphs() for node in graph)
 
 
 @dataclass(frozen=True)
