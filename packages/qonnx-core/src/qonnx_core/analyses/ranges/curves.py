@@ -9,9 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.analyses.ranges import elementwise
-from qonnx_core.analyses.ranges.elementwise import joined, scaled
+from qonnx_core.analyses.ranges.elementwise import joined, scaled, smallest_magnitude
 from qonnx_core.analyses.ranges.extent import BoolArray, Extent, Lattice, Reals, between, each, on_lattice, reals
-from qonnx_core.analyses.ranges.intervals import FloatArray, Pair, multiply
+from qonnx_core.analyses.ranges.intervals import FloatArray, Pair, multiply, product_of
 from qonnx_core.analyses.ranges.operation import Operation, Rule, exact_numbers, numbers_of
 from qonnx_core.errors import Unsupported
 from qonnx_core.passes.streamline.exact import Real, ceil, floor
@@ -176,8 +176,7 @@ def absolute(op: Operation) -> list[Extent]:
     x = op.extent(0)
     zero = elementwise.constant_of(0.0)
     negative = elementwise.negate(op)[0]
-    straddling = (x.lo < 0) & (x.hi > 0)
-    lo = np.where(straddling, 0.0, np.minimum(np.abs(x.lo), np.abs(x.hi)))
+    lo = smallest_magnitude(x)
     hi = np.maximum(np.abs(x.lo), np.abs(x.hi))
     positive = elementwise.clipped(x, zero, None)
     whole = joined([positive, elementwise.clipped(negative, zero, None)], x.axis)
@@ -257,9 +256,18 @@ def power(op: Operation) -> list[Extent]:
         return [elementwise.square(x)]
     if exponent != int(exponent) or not 0 < exponent <= 64:
         raise Unsupported(f"the exponent {exponent:g}")
-    turns = (0.0,) if exponent % 2 == 0 else ()
-    found = Curve(lambda v: np.asarray(v**exponent), turns=turns).interval(x.interval)
+    even = exponent % 2 == 0
+    ends = (smallest_magnitude(x), np.maximum(np.abs(x.lo), np.abs(x.hi))) if even else x.interval
+    found = _raised(ends[0], int(exponent))[0], _raised(ends[1], int(exponent))[1]
     return [between(found, x.axis, "its values lie on no grid")]
+
+
+def _raised(base: FloatArray, exponent: int) -> Pair:
+    """Return bounds of a power."""
+    result = base, base
+    for _ in range(exponent - 1):
+        result = product_of(result, (base, base))
+    return result
 
 
 def reciprocal(op: Operation) -> list[Extent]:

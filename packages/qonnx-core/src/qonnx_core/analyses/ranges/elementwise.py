@@ -18,6 +18,7 @@ from qonnx_core.analyses.ranges.extent import (
     between,
     each,
     enclosed,
+    floats,
     on_lattice,
     reals,
 )
@@ -33,30 +34,39 @@ from qonnx_core.passes.streamline.representation import commensurate
 ZERO, ONE = Fraction(0), Fraction(1)
 
 
+def affine(x: Extent, gains: Reals | None, offsets: Reals | None) -> Extent:
+    """Return ``x * gains + offsets``: the integers stay up to their sign, their scale and offset change."""
+    interval, lattice = x.interval, x.lattice
+    if gains is not None:
+        interval = intervals.product_of(interval, floats(gains))
+        if lattice is not None:
+            lattice = _scaled(lattice, gains)
+    if offsets is not None:
+        interval = intervals.sum_of(interval, floats(offsets))
+        if lattice is not None:
+            lattice = replace(lattice, offset=np.asarray(lattice.offset + offsets, object))
+    return between(interval, x.axis, x.reason) if lattice is None else kept(x, interval, lattice)
+
+
 def shifted(x: Extent, constant: Constant) -> Extent:
-    """Return ``x + constant``: the integers stay, their offset moves."""
-    numbers = numbers_of(constant)
-    interval = intervals.sum_of(x.interval, (numbers, numbers))
-    if x.lattice is None:
-        return between(interval, x.axis, x.reason)
-    return kept(x, interval, replace(x.lattice, offset=np.asarray(x.lattice.offset + exact_numbers(constant), object)))
+    """Return ``x + constant``."""
+    return affine(x, None, exact_numbers(constant))
 
 
 def scaled(x: Extent, gains: Reals) -> Extent:
-    """Return ``x * gains``: the integers stay up to their sign, their scale and offset change."""
-    pairs = [np.asarray([float(b) for b in side]).reshape(gains.shape) for side in _bounds(gains)]
-    interval = intervals.product_of(x.interval, (pairs[0], pairs[1]))
-    if x.lattice is None:
-        return between(interval, x.axis, x.reason)
-    lattice = x.lattice
+    """Return ``x * gains``."""
+    return affine(x, gains, None)
+
+
+def _scaled(lattice: Lattice, gains: Reals) -> Lattice:
     signs = np.asarray([exact.sign(g) for g in gains.reshape(-1)], np.int64).reshape(gains.shape)
     sizes = each(lambda g: abs(g) if isinstance(g, Fraction) else g if exact.sign(g) > 0 else -g, gains)
     sizes[signs == 0] = ONE  # a channel that is always 0 keeps its scale
     low, high = np.where(signs < 0, -lattice.high, lattice.low), np.where(signs < 0, -lattice.low, lattice.high)
-    return kept(x, interval, Lattice(
+    return Lattice(
         np.asarray(lattice.scale * sizes, object), np.asarray(lattice.offset * gains, object),
         np.where(signs == 0, 0, low), np.where(signs == 0, 0, high), lattice.datatype if (signs > 0).all() else None,
-    ))  # fmt: skip
+    )  # fmt: skip
 
 
 def kept(x: Extent, interval: intervals.Pair, lattice: Lattice) -> Extent:
@@ -65,11 +75,6 @@ def kept(x: Extent, interval: intervals.Pair, lattice: Lattice) -> Extent:
         return on_lattice(lattice, x.axis)
     lo, hi = np.broadcast_arrays(*interval)
     return Extent(lo, hi, x.axis, lattice, rounded=True)
-
-
-def _bounds(values: Reals) -> tuple[list[float], list[float]]:
-    pairs = [enclosed(value) for value in values.reshape(-1)]
-    return [float(low) for low, _ in pairs], [float(high) for _, high in pairs]
 
 
 def added(a: Extent, b: Extent, *, subtract: bool = False) -> Extent:
@@ -169,16 +174,33 @@ def _or_interval(lattice: Lattice | None, interval: intervals.Pair, axis: int) -
 def square(x: Extent) -> Extent:
     """Return ``x * x``."""
     found = _product(x, x)
-    straddling = (x.lo <= 0) & (x.hi >= 0)
-    least = np.minimum(intervals.multiply(x.lo, x.lo)[0], intervals.multiply(x.hi, x.hi)[0])
-    lo = np.where(straddling, 0.0, least)
+    least = smallest_magnitude(x)
+    lo, hi = intervals.multiply(least, least)[0], np.maximum(*(intervals.multiply(e, e)[1] for e in x.interval))
     lattice = found.lattice
     centre = None if x.lattice is None else centred(x.lattice)
     if lattice is None or centre is None:
-        return between((lo, found.hi), x.axis, found.reason)
+        return between((lo, hi), x.axis, found.reason)
     ends = np.broadcast_arrays(centre.low, centre.high)
     low = np.where((ends[0] <= 0) & (ends[1] >= 0), 0, np.minimum(ends[0] ** 2, ends[1] ** 2))
-    return on_lattice(replace(lattice, low=low), x.axis)
+    high = np.maximum(ends[0] ** 2, ends[1] ** 2)
+    return on_lattice(replace(lattice, low=low, high=high), x.axis)
+
+
+def smallest_magnitude(x: Extent) -> intervals.FloatArray:
+    """Return the magnitude of the number nearest to 0, which is on the lattice where there is one; rounded down."""
+    nearest = np.where((x.lo <= 0) & (x.hi >= 0), 0.0, np.minimum(np.abs(x.lo), np.abs(x.hi)))
+    if x.lattice is None or x.rounded or not ((x.lo < 0) & (x.hi > 0)).any():
+        return np.asarray(nearest)
+
+    def magnitude(scale: Real, offset: Real, low: int, high: int) -> float:
+        place = exact.floor(-offset / scale)
+        found = [scale * min(max(k, low), high) + offset for k in (place, place + 1)]
+        return min(min(abs(bound) for bound in enclosed(value)) for value in found)
+
+    lattice = x.lattice
+    return each(
+        magnitude, lattice.scale, lattice.offset, *(side.astype(object) for side in (lattice.low, lattice.high))
+    ).astype(np.float64)
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------
@@ -267,15 +289,8 @@ def batch_normalization(op: Operation) -> list[Extent]:
     found = steps.step_of(op.node, [None, *parts], 0, read)
     if not found or not isinstance(found[0], Affine):
         raise Unsupported("it is no affine function")
-    gain, offset = (reals(numbers) for numbers in (found[0].gain, found[0].offset))
-    gain, offset = gain.reshape(shape), offset.reshape(shape)
-    result = scaled(x, gain)
-    moves = [np.asarray(side).reshape(shape) for side in _bounds(offset)]
-    interval = intervals.sum_of(result.interval, (moves[0], moves[1]))
-    if result.lattice is None:
-        return [between(interval, axis, result.reason)]
-    lattice = replace(result.lattice, offset=np.asarray(result.lattice.offset + offset, object))
-    return [replace(kept(result, interval, lattice), axis=axis)]
+    gain, offset = (reals(numbers).reshape(shape) for numbers in (found[0].gain, found[0].offset))
+    return [replace(affine(x, gain, offset), axis=axis)]
 
 
 def extreme(op: Operation) -> list[Extent]:

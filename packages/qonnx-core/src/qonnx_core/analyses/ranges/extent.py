@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -30,7 +32,7 @@ LIMIT = 1 << 53
 #: An operator that moves elements follows each of them in tensors of at most this many, else all are taken as alike.
 MAX_ELEMENTS = 1 << 22
 #: So many ends that float64 does not hold are rounded from their exact numbers.
-_MAX_EXACT = 4096
+_MAX_EXACT = 512
 
 
 def reals(numbers: Sequence[Real], shape: Sequence[int] = ()) -> Reals:
@@ -71,17 +73,23 @@ class Lattice:
         """The four arrays."""
         return self.scale, self.offset, self.low, self.high
 
-    def end(self, k: IntArray) -> Pair:
-        """Return bounds of the values of integers, each twice where float64 holds it."""
-        scale, offset = _floats(self.scale), _floats(self.offset)
+    @cached_property
+    def ends(self) -> tuple[Pair, Pair]:
+        """Bounds of the values of ``low`` and of ``high``, each twice where float64 holds it."""
+        scale, offset = floats(self.scale), floats(self.offset)
+        return self._end(self.low, scale, offset), self._end(self.high, scale, offset)
+
+    def _end(self, k: IntArray, scale: Pair, offset: Pair) -> Pair:
         numbers = k.astype(np.float64)
         below, above = intervals.sum_of(intervals.product_of(scale, (numbers, numbers)), offset)
-        wide = np.argwhere(below != above)
+        # 255 * (1 / 255) is a float64 though 1 / 255 is none
+        wide = np.argwhere((below != above) & ((scale[0] != scale[1]) | (offset[0] != offset[1])))
         if len(wide) <= _MAX_EXACT:
-            shape = below.shape
-            full = [np.broadcast_to(array, shape) for array in (self.scale, self.offset, k)]
+            full = [np.broadcast_to(array, below.shape) for array in (self.scale, self.offset, k)]
             for place in map(tuple, wide):
-                below[place], above[place] = enclosed(full[0][place] * int(full[2][place]) + full[1][place])
+                value = full[0][place] * int(full[2][place]) + full[1][place]
+                if isinstance(value, Fraction):
+                    below[place], above[place] = enclosed(value)
         return below, above
 
 
@@ -129,7 +137,7 @@ class Extent:
         """Return bounds of the smallest and of the largest value: pairs of equal numbers where these are known."""
         if self.lattice is None or self.rounded:
             return (self.lo, self.lo), (self.hi, self.hi)
-        return self.lattice.end(self.lattice.low), self.lattice.end(self.lattice.high)
+        return self.lattice.ends
 
     def whole(self) -> Extent:
         """Return the same extent for all elements of the tensor, in arrays of rank 0."""
@@ -159,7 +167,7 @@ class Extent:
 
 def on_lattice(lattice: Lattice, axis: int, sums: PartialSums | None = None) -> Extent:
     """Return the extent of a lattice."""
-    return Extent(lattice.end(lattice.low)[0], lattice.end(lattice.high)[1], axis, lattice, sums=sums)
+    return Extent(lattice.ends[0][0], lattice.ends[1][1], axis, lattice, sums=sums)
 
 
 def between(interval: Pair, axis: int, reason: str) -> Extent:
@@ -185,7 +193,9 @@ def fitted(x: Extent, shape: Shape | None) -> Extent:
         if lattice is not None:
             scale, offset, low, high = (_ranked(array, rank) for array in lattice.arrays)
             lattice = replace(lattice, scale=scale, offset=offset, low=low, high=high)
-        x = replace(x, lo=_ranked(x.lo, rank), hi=_ranked(x.hi, rank), lattice=lattice)
+        own = max(array.ndim for array in x.arrays)
+        axis = x.axis + rank - own if 0 < own < rank else x.axis
+        x = replace(x, lo=_ranked(x.lo, rank), hi=_ranked(x.hi, rank), lattice=lattice, axis=axis)
     extra = [a for a in range(rank) if any(array.shape[a] not in (1, shape[a]) for array in x.arrays)]
     if extra:
         x = x.hull(extra)
@@ -216,21 +226,19 @@ def moved(x: Extent, sizes: Sequence[int], function: Callable[[IntArray], IntArr
     return replace(x, lo=take(x.lo), hi=take(x.hi), lattice=lattice, axis=axis, sums=None)
 
 
-def enclosed(value: Real) -> Pair:
+def enclosed(value: Real) -> tuple[float, float]:
     """Return the float64 that is the value, twice, or two around it."""
-    if value == 0:
-        return np.float64(0.0), np.float64(0.0)  # type: ignore[return-value]
-    low, high = exact.float_bounds(value)
-    if not isinstance(value, (exact.Surd, exact.Expression)) and abs(value) < 1 << 1000:
-        middle = float(value)
-        if middle == value:
-            low = high = middle
-    return np.float64(low), np.float64(high)  # type: ignore[return-value]
+    if isinstance(value, Fraction):
+        bottom = value.denominator
+        short = not bottom & (bottom - 1) and bottom.bit_length() < 900 and value.numerator.bit_length() <= 53
+        if short or value == 0:
+            return float(value), float(value)
+    return exact.float_bounds(value)
 
 
-def _floats(values: Reals) -> Pair:
-    found = each(enclosed, values)
-    pairs = np.asarray([tuple(pair) for pair in found.reshape(-1)], np.float64).reshape(-1, 2)
+def floats(values: Reals) -> Pair:
+    """Return bounds of exact numbers."""
+    pairs = np.asarray(list(each(enclosed, values).reshape(-1)), np.float64).reshape(-1, 2)
     return pairs[:, 0].reshape(values.shape), pairs[:, 1].reshape(values.shape)
 
 

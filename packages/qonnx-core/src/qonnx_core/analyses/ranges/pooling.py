@@ -169,10 +169,9 @@ def _averages(x: Extent, pairs: list[tuple[int, int]]) -> Extent:
     if lattice is None:
         if same:
             return between(x.interval, x.axis, x.reason)
-        parts = [intervals.product_of(x.interval, (np.asarray(i / d), np.asarray(i / d))) for i, d in pairs]
+        parts = [_share(x.interval, inside, divisor) for inside, divisor in pairs]
         lo, hi = np.minimum.reduce([p[0] for p in parts]), np.maximum.reduce([p[1] for p in parts])
-        margin = [np.nextafter(lo, -np.inf), np.nextafter(hi, np.inf)]
-        return between((margin[0], margin[1]), x.axis, x.reason or "its padding is 0, which is not on its grid")
+        return between((lo, hi), x.axis, x.reason or "its padding is 0, which is not on its grid")
     whole = lcm(*(divisor for _, divisor in pairs))
     factors = [inside * (whole // divisor) for inside, divisor in pairs]
     largest = max(int(np.abs(lattice.low).max()), int(np.abs(lattice.high).max())) * max(factors)
@@ -183,6 +182,12 @@ def _averages(x: Extent, pairs: list[tuple[int, int]]) -> Extent:
     scale = np.asarray(lattice.scale * Fraction(1, whole), object)
     partial = PartialSums(np.minimum(low, 0), np.maximum(high, 0))
     return on_lattice(Lattice(scale, lattice.offset, low, high), x.axis, partial)
+
+
+def _share(x: intervals.Pair, inside: int, divisor: int) -> intervals.Pair:
+    """Return the interval of sums of that many elements divided by a number."""
+    count, size = np.asarray(float(inside)), np.asarray(float(divisor))
+    return intervals.quotient_of(intervals.product_of(x, (count, count)), (size, size))
 
 
 def quant_average(op: Operation) -> list[Extent]:

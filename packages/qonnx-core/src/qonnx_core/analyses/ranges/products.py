@@ -78,16 +78,16 @@ def linear(x: Extent, weights: Linear, axis: int) -> Extent:
 
     ``x`` has one entry (or one for all) for each of the ``G * J`` inputs along its only axis.
     """
+    reason = x.reason
+    if x.lattice is not None:
+        try:
+            found = _integers(x.lattice, weights)
+            return on_lattice(found.lattice, axis, found.sums)
+        except Unsupported as error:
+            reason = str(error)
     groups, per_group = weights.mantissa.shape[:2]
     spread = [np.broadcast_to(array, (groups * per_group,)).reshape(groups, per_group) for array in x.interval]
-    interval = _interval((spread[0], spread[1]), weights)
-    if x.lattice is None:
-        return between(interval, axis, x.reason)
-    try:
-        found = _integers(x.lattice, weights)
-    except Unsupported as error:
-        return between(interval, axis, str(error))
-    return on_lattice(found.lattice, axis, found.sums)
+    return between(_interval((spread[0], spread[1]), weights), axis, reason)
 
 
 def _interval(x: Pair, weights: Linear) -> Pair:

@@ -116,14 +116,15 @@ def quant(op: Operation) -> list[Extent]:
         return float(rounded_exactly(y, mode))
 
     found = settled(x, _in_steps(numbers_of(scale), numbers_of(zero)), level, exactly)
-    return [levels(x, found[0], found[1], scales, zeros, _declared(bits, signed))]
+    declared = _declared(bits, signed=signed, two_valued=bool(two_valued.all()))
+    return [levels(x, found[0], found[1], scales, zeros, declared)]
 
 
-def _declared(bits: FloatArray, signed: bool) -> DataType | None:
+def _declared(bits: FloatArray, *, signed: bool, two_valued: bool = False) -> DataType | None:
     first = float(bits.reshape(-1)[0])
     if bits.size != 1 or first != int(first) or not 1 <= first <= 53:
         return None
-    if signed and first == 1:
+    if two_valued:
         return DataType.BIPOLAR
     return DataType.integer(int(first)) if signed else DataType.unsigned(int(first))
 
@@ -166,7 +167,7 @@ def trunc(op: Operation) -> list[Extent]:
         bits = numbers_of(op.constant(5, "output bit width"))
         signed = bool(op.integer("signed", 1))
         low, high = limits(bits, signed=signed, narrow=bool(op.integer("narrow", 0)))
-        datatype = _declared(bits, signed)
+        datatype = _declared(bits, signed=signed)
         scales_after = exact_numbers(result)
         zeros_after = np.asarray(zeros / np.asarray(each(Fraction, step.astype(object)), object), object)
     else:

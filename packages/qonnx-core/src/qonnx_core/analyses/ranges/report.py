@@ -22,7 +22,7 @@ from qonnx_core.passes.streamline.ranges import smallest_datatype
 
 @dataclass(frozen=True, slots=True)
 class TensorRange:
-    """What is proven about one tensor; every bound holds for all inputs on their grids.
+    """What is proven about one tensor; every bound holds for all inputs on their grids. Channels lie along ``axis``.
 
     ``value = scale * k + offset`` with the scale and offset of ``grid``; ``low`` and ``high`` bound the integers k, one
     entry per channel (or one, where all channels are alike), and ``integers`` is the narrowest type that holds them.
@@ -52,6 +52,7 @@ class TensorRange:
     channel_values: tuple[tuple[float, float], ...] = ()
     zero_stuck: tuple[int, ...] = ()
     whole: DataType | None = None
+    axis: int = 0
 
     def to_dict(self, *, channels: bool = False) -> dict[str, Any]:
         """Return plain JSON values; the bounds of every channel only where asked for."""
@@ -67,6 +68,7 @@ class TensorRange:
             "high": max(self.high) if self.high else None,
             "values": None if self.values is None else list(self.values),
             "num_channels": self.channels,
+            "channel_axis": self.axis,
             "stuck_channels": list(self.stuck),
             "zero_stuck_channels": list(self.zero_stuck),
             "reason": self.reason,
@@ -132,13 +134,13 @@ def _described(name: str, op_type: str, extent: Extent, given: Grid | None) -> T
         bounded = None if values == (-np.inf, np.inf) else values
         return TensorRange(
             name, op_type, reason=extent.reason, values=bounded, stuck=stuck, zero_stuck=zero, channels=channels,
-            channel_values=pairs if bounded is not None else (),
+            channel_values=pairs if bounded is not None else (), axis=extent.axis,
         )  # fmt: skip
     ints = [_channels(side, others, pick, count) for side, pick in ((lattice.low, np.min), (lattice.high, np.max))]
     low, high = (tuple(int(k) for k in side) for side in ints)
     grid, reason = (given, "") if given is not None else _grid(lattice, extent.axis)
     integers = smallest_datatype(min(low), max(high))
-    constant = [c for c in range(count) if _is_stuck(extent, c)]
+    constant = _stuck(extent, others, count, ints[0] == ints[1], lows == highs)
     zeros = [c for c in constant if lows[c] == highs[c] == 0]
     accumulators: tuple[DataType, ...] = ()
     partial = None
@@ -150,7 +152,7 @@ def _described(name: str, op_type: str, extent: Extent, given: Grid | None) -> T
     return TensorRange(
         name, op_type, grid, integers, low, high, values, _all_or_listed(constant, count, channels), reason,
         integers if extent.sums is not None else None, partial, accumulators, channels, pairs,
-        _all_or_listed(zeros, count, channels), _whole(lattice, extent),
+        _all_or_listed(zeros, count, channels), _whole(lattice, extent), extent.axis,
     )  # fmt: skip
 
 
@@ -163,22 +165,22 @@ def _channels(array: npt.NDArray[Any], others: tuple[int, ...], pick: Any, count
     return np.broadcast_to(np.asarray(pick(array, axis=others)).reshape(-1), (count,))
 
 
-def _is_stuck(extent: Extent, channel: int) -> bool:
-    """Return whether all elements of a channel have one value for every input."""
-    if extent.lo.ndim == 0:
-        lo, hi = extent.lo, extent.hi
-        lattice = extent.lattice
-        return bool(lo == hi) or (lattice is not None and bool((lattice.low == lattice.high).all()))
-
-    def part(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return array.take([channel if array.shape[extent.axis] > 1 else 0], axis=extent.axis)
-
-    if part(extent.lo).min() == part(extent.hi).max():
-        return True
+def _stuck(
+    extent: Extent, others: tuple[int, ...], count: int, same: npt.NDArray[np.bool_], equal: npt.NDArray[np.bool_]
+) -> list[int]:
+    """Return the channels that have one value: equal bounds, or one integer on one and the same grid."""
     lattice = extent.lattice
-    if lattice is None or part(lattice.low).min() != part(lattice.high).max():
-        return False
-    return all(len({id(n): n for n in part(array).reshape(-1)}) == 1 for array in (lattice.scale, lattice.offset))
+    if lattice is None or not same.any():
+        return [int(c) for c in np.flatnonzero(equal)]
+
+    def alike(channel: int) -> bool:
+        if not others:
+            return True
+        parts = (array.take([channel if array.shape[extent.axis] > 1 else 0], axis=extent.axis)
+                 for array in (lattice.scale, lattice.offset))  # fmt: skip
+        return all(len(set(part.reshape(-1))) == 1 for part in parts)
+
+    return [int(c) for c in np.flatnonzero(same | equal) if equal[c] or alike(int(c))]
 
 
 def _whole(lattice: Lattice, extent: Extent) -> DataType | None:

@@ -98,6 +98,8 @@ class Walk:
         axis = next((known.axis for known in inputs if isinstance(known, Extent)), 0)
         found: list[Extent] = []
         try:
+            if is_without_elements(node):
+                raise Unsupported("a tensor has no elements, so it has no range")
             rule = rule_of(node)
             if rule is None:
                 raise Unsupported("no range of this operator is known; a quantizer behind it bounds it again")
