@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,11 +32,17 @@ _MAX_GROWN_ELEMENTS = 2**24
 class FoldConstants:
     """Compute every node whose inputs are constants, in one run of all of them, and store what others read.
 
-    Random nodes stay. So do our operators, because a quantizer of weights says how the weights are stored; with
-    ``quantizers`` they are folded as well.
+    Random nodes stay. So do our operators, because a quantizer of weights says how the weights are stored.
+
+    Args:
+        quantizers: fold our operators as well.
+        keep_op_types: operators that stay as well, and with them what depends on their results; globs.
+        keep_nodes: names of nodes that stay as well; globs.
     """
 
     quantizers: bool = False
+    keep_op_types: tuple[str, ...] = ()
+    keep_nodes: tuple[str, ...] = ()
     name: str = "fold_constants"
 
     def run(self, model: ir.Model) -> int:
@@ -44,7 +51,7 @@ class FoldConstants:
         Raises:
             InvalidModel: a constant part of the graph cannot be computed.
         """
-        folded = sum(_lift_constant_nodes(graph) for graph in graphs_of(model))
+        folded = sum(self._lift_constant_nodes(graph) for graph in graphs_of(model))
         nodes = self._foldable(model)
         if nodes:
             _store(model, nodes, _evaluate(model, nodes))
@@ -53,19 +60,44 @@ class FoldConstants:
             RemoveUnused().run(model)
         return folded
 
+    def _lift_constant_nodes(self, graph: ir.Graph) -> int:
+        """Make initializers of Constant nodes; text and sparse constants stay nodes."""
+        lifted = 0
+        for node in list(graph):
+            if node.op_type != "Constant" or node.domain not in ("", "ai.onnx") or self._is_protected(node):
+                continue
+            tensor = constant_tensor(node.outputs[0])
+            if tensor is None:
+                continue
+            old = node.outputs[0]
+            new = _initializer(graph, old, ir.tensor(tensor.numpy()) if tensor.name else tensor)
+            _swap(graph, old, new)
+            graph.remove(node, safe=True)
+            lifted += 1
+        return lifted
+
     def _foldable(self, model: ir.Model) -> list[ir.Node]:
         known: set[ir.Value] = set()
         nodes = []
         for node in model.graph:
             if self._is_foldable(node, model) and all(
-                value is None or value in known or constant_tensor(value) is not None for value in node.inputs
+                value is None or value in known or self._is_constant(value) for value in node.inputs
             ):
                 nodes.append(node)
                 known.update(node.outputs)
         return nodes
 
+    def _is_constant(self, value: ir.Value) -> bool:
+        producer = value.producer()
+        return constant_tensor(value) is not None and (producer is None or not self._is_protected(producer))
+
+    def _is_protected(self, node: ir.Node) -> bool:
+        return any(fnmatch.fnmatchcase(node.op_type, glob) for glob in self.keep_op_types) or any(
+            fnmatch.fnmatchcase(node.name or "", glob) for glob in self.keep_nodes
+        )
+
     def _is_foldable(self, node: ir.Node, model: ir.Model) -> bool:
-        if has_graphs(node):
+        if has_graphs(node) or self._is_protected(node):
             return False
         if node.domain not in ("", "ai.onnx"):
             return self.quantizers and op_class_of(node, model.opset_imports) is not None
@@ -77,23 +109,6 @@ class FoldConstants:
 def _grows_too_large(node: ir.Node) -> bool:
     shapes = [static_shape(value) for value in node.outputs]
     return any(shape is None or math.prod(shape) > _MAX_GROWN_ELEMENTS for shape in shapes)
-
-
-def _lift_constant_nodes(graph: ir.Graph) -> int:
-    """Make initializers of Constant nodes; text and sparse constants stay nodes."""
-    lifted = 0
-    for node in list(graph):
-        if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
-            continue
-        tensor = constant_tensor(node.outputs[0])
-        if tensor is None:
-            continue
-        old = node.outputs[0]
-        new = _initializer(graph, old, ir.tensor(tensor.numpy()) if tensor.name else tensor)
-        _swap(graph, old, new)
-        graph.remove(node, safe=True)
-        lifted += 1
-    return lifted
 
 
 def _initializer(graph: ir.Graph, old: ir.Value, tensor: ir.TensorProtocol) -> ir.Value:
