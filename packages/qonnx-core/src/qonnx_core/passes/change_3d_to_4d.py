@@ -11,6 +11,7 @@ from qonnx_core.errors import Unsupported
 from qonnx_core.passes.base import graphs_of
 from qonnx_core.passes.layouts.conversion import Conversion
 from qonnx_core.passes.layouts.emitter import taken_names
+from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.to_4d import FourAxesTarget
 from qonnx_core.passes.remove_unused import RemoveUnused
 
@@ -36,11 +37,16 @@ class Change3DTo4D:
     name: str = "change_3d_to_4d"
 
     def run(self, model: ir.Model) -> int:
-        """Edit the model in place; return the number of nodes and inputs that changed. Shapes have to be inferred.
+        """Edit the model in place; return the number of nodes and inputs that changed.
 
         Raises:
+            InvalidModel: shapes contradict each other.
             Unsupported: ``strict``, and an operator cannot be converted; with all reasons.
         """
+        target = FourAxesTarget(model)
+        if not any(target.is_candidate(node, known=False) for graph in graphs_of(model) for node in graph):
+            return 0
+        know_shapes(model)
         reasons = self.refusals(model)
         if self.strict and reasons:
             raise Unsupported("model: has operators on 3 axes that have no form on 4", reasons)
@@ -48,7 +54,7 @@ class Change3DTo4D:
         edits = 0
         for graph in graphs_of(model):
             change = self.change_io and graph is model.graph
-            conversion = Conversion(model, graph, FourAxesTarget(model), taken)
+            conversion = Conversion(model, graph, target, taken)
             edits += conversion.run(change_inputs=change, change_outputs=change)
         if edits:
             RemoveUnused().run(model)

@@ -12,6 +12,7 @@ from qonnx_core.ops.registry import op_of
 from qonnx_core.passes.base import graphs_of
 from qonnx_core.passes.layouts.between_transposes import channels_last_between
 from qonnx_core.passes.layouts.emitter import Emitter, taken_names
+from qonnx_core.passes.layouts.shapes import know_shapes
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,14 @@ class ChangeDataLayoutQuantAvgPool2d:
     name: str = "change_quant_avg_pool_layout"
 
     def run(self, model: ir.Model) -> int:
-        """Edit the model in place; return the number of QuantAvgPool2d nodes changed. Shapes have to be inferred."""
+        """Edit the model in place; return the number of QuantAvgPool2d nodes changed.
+
+        Raises:
+            InvalidModel: shapes contradict each other.
+        """
+        if not any(node.op_type == "QuantAvgPool2d" for graph in graphs_of(model) for node in graph):
+            return 0
+        know_shapes(model)
         taken = taken_names(model)
         changed = 0
         for graph in graphs_of(model):

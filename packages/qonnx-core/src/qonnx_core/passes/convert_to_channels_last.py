@@ -12,6 +12,7 @@ from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.passes.base import graphs_of
 from qonnx_core.passes.layouts.conversion import Conversion
 from qonnx_core.passes.layouts.emitter import taken_names
+from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.to_channels_last import ChannelsLastTarget
 from qonnx_core.passes.remove_unused import RemoveUnused
 
@@ -38,12 +39,16 @@ class ConvertToChannelsLast:
     name: str = "convert_to_channels_last"
 
     def run(self, model: ir.Model) -> int:
-        """Edit the model in place; return the number of nodes and inputs that changed. Shapes have to be inferred.
+        """Edit the model in place; return the number of nodes and inputs that changed.
 
         Raises:
+            InvalidModel: shapes contradict each other.
             Unsupported: ``strict``, and an operator cannot be converted; with all reasons.
         """
         target = ChannelsLastTarget(model)
+        if not any(target.is_candidate(node) for graph in graphs_of(model) for node in graph):
+            return 0
+        know_shapes(model)
         reasons = self.refusals(model)
         if self.strict and reasons:
             raise Unsupported("model: has operators that cannot be brought to channels last", reasons)

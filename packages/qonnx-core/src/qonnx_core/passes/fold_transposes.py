@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from qonnx_core.passes.base import can_replace, graphs_of, is_standard, replace_value
 from qonnx_core.passes.layouts.emitter import Emitter, taken_names
+from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.statics import Statics
 from qonnx_core.passes.remove_unused import RemoveUnused
 
@@ -24,7 +25,14 @@ class FoldTransposes:
     name: str = "fold_transposes"
 
     def run(self, model: ir.Model) -> int:
-        """Edit the model in place; return the number of Transpose nodes removed or rewired."""
+        """Edit the model in place; return the number of Transpose nodes removed or rewired.
+
+        Raises:
+            InvalidModel: shapes contradict each other.
+        """
+        if not any(node.op_type == "Transpose" for graph in graphs_of(model) for node in graph):
+            return 0
+        know_shapes(model)
         taken = taken_names(model)
         edits = 0
         for graph in graphs_of(model):

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from qonnx_core.ir.annotations import get_layout, set_layout
 from qonnx_core.passes.base import graphs_of
 from qonnx_core.passes.layouts.letters import FIRST, Layout, Letters, layout_of_output, rank_of
+from qonnx_core.passes.layouts.shapes import know_shapes
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,12 @@ class InferLayouts:
     name: str = "infer_layouts"
 
     def run(self, model: ir.Model) -> int:
-        """Edit the model in place; return the number of annotations that changed. Shapes have to be inferred."""
+        """Edit the model in place; return the number of annotations that changed.
+
+        Raises:
+            InvalidModel: shapes contradict each other.
+        """
+        know_shapes(model)
         found, _ = _infer(model)
         changed = 0
         for value, layout in found.items():

@@ -21,6 +21,7 @@ from qonnx_core.ops.quant import Quant
 from qonnx_core.ops.registry import op_of
 from qonnx_core.passes.base import graphs_of, is_standard, replace_value
 from qonnx_core.passes.layouts.emitter import Emitter
+from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.statics import Statics
 from qonnx_core.passes.layouts.window import Window, window_of
 from qonnx_core.passes.remove_unused import RemoveUnused
@@ -50,8 +51,12 @@ class LowerConvsToMatMul:
         """Edit the model in place; return the number of convolutions lowered.
 
         Raises:
+            InvalidModel: shapes contradict each other.
             Unsupported: ``strict``, and a convolution cannot be lowered; with all reasons.
         """
+        if not any(_is_conv(node) for graph in graphs_of(model) for node in graph):
+            return 0
+        know_shapes(model)
         reasons = self.refusals(model)
         if self.strict and reasons:
             raise Unsupported("model: has convolutions that cannot be written as Im2Col and MatMul", reasons)

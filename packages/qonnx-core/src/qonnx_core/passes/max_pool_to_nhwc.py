@@ -14,6 +14,7 @@ from qonnx_core.ops.registry import op_of
 from qonnx_core.passes.base import graphs_of, is_standard
 from qonnx_core.passes.layouts.between_transposes import channels_last_between
 from qonnx_core.passes.layouts.emitter import Emitter, taken_names
+from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.window import Window, window_of
 
 
@@ -30,11 +31,15 @@ class MaxPoolToNHWC:
     name: str = "max_pool_to_nhwc"
 
     def run(self, model: ir.Model) -> int:
-        """Edit the model in place; return the number of MaxPool nodes changed. Shapes have to be inferred.
+        """Edit the model in place; return the number of MaxPool nodes changed.
 
         Raises:
+            InvalidModel: shapes contradict each other.
             Unsupported: ``strict``, and a MaxPool cannot be written so; with all reasons.
         """
+        if not any(_is_max_pool(node) for graph in graphs_of(model) for node in graph):
+            return 0
+        know_shapes(model)
         reasons = self.refusals(model)
         if self.strict and reasons:
             raise Unsupported("model: has MaxPool nodes that cannot be written as MaxPoolNHWC", reasons)

@@ -13,6 +13,7 @@ from qonnx_core.ops.im2col import Im2Col
 from qonnx_core.ops.registry import op_of
 from qonnx_core.passes.base import graphs_of
 from qonnx_core.passes.layouts.emitter import Emitter, taken_names
+from qonnx_core.passes.layouts.shapes import know_shapes
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,16 @@ class RebalanceIm2Col:
             )
 
     def run(self, model: ir.Model) -> int:
-        """Edit the model in place; return the number of Im2Col nodes rebalanced. Shapes have to be inferred."""
+        """Edit the model in place; return the number of Im2Col nodes rebalanced.
+
+        Raises:
+            InvalidModel: shapes contradict each other.
+        """
         if self.extract_channels == 1:
             return 0
+        if not any(node.op_type == "Im2Col" for graph in graphs_of(model) for node in graph):
+            return 0
+        know_shapes(model)
         taken = taken_names(model)
         changed = 0
         for graph in graphs_of(model):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
+from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.annotations import merge_annotations
-from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.constants import constant_array, static_shape
 from qonnx_core.ops.builder import Array
 from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import is_standard
@@ -127,6 +128,9 @@ class Statics:
         kind = _kind(node, self._imports)
         if kind is None or (kind == "standard" and moves[0] is not moves[1]):
             return None
+        sizes = [np.shape(found) for x in node.inputs if (found := constant_array(x)) is not None]
+        if kind != "unary":
+            _broadcast(node, sizes)
         if kind == "unary":
             shared = [False] + [True] * (len(node.inputs) - 1)
         elif kind == "standard":
@@ -161,10 +165,9 @@ class Statics:
         )
         result = made.outputs[0]
         result.type = old.type
-        shapes = [tuple(value.shape) if value.shape is not None else None for value in inputs]
+        shapes = [static_shape(value) for value in inputs]
         if all(shape is not None for shape in shapes):
-            numbers = [tuple(int(str(size)) for size in shape) for shape in shapes if shape is not None]
-            result.shape = ir.Shape(np.broadcast_shapes(*numbers))
+            result.shape = ir.Shape(_broadcast(node, [shape for shape in shapes if shape is not None]))
         merge_annotations(old, result)
         return result
 
@@ -177,6 +180,18 @@ def _kind(node: ir.Node, imports: dict[str, int]) -> str | None:
         return "unary" if node.op_type in UNARY else None
     found = op_class_of(node, imports)
     return "quantizer" if found is not None and found.broadcasts else None
+
+
+def _broadcast(node: ir.Node, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the common shape of the operands of a node, or say that there is none."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError as error:
+        texts = ", ".join(str(shape) for shape in shapes)
+        raise InvalidModel(
+            f"{node.name or node.outputs[0].name} ({node.op_type}): inputs have shapes {texts}, which do not broadcast; "
+            "expected parameters that do. Check the parameters."
+        ) from error
 
 
 def is_static_scalar(value: ir.Value) -> bool:

@@ -40,11 +40,11 @@ class FourAxesTarget:
 
     def is_seed(self, node: ir.Node) -> bool:
         """Return whether the node works on a signal and has the same form for images."""
-        return self._is_candidate(node) and self.refusal(node) is None
+        return self.is_candidate(node) and self.refusal(node) is None
 
     def refusal(self, node: ir.Node) -> str | None:
         """Return why an operator on a signal cannot become one on an image, or None where it can or is none."""
-        if not self._is_candidate(node) or node.op_type not in _WINDOWS:
+        if not self.is_candidate(node) or node.op_type not in _WINDOWS:
             return None
         window = window_of(node, automatic=False)
         if isinstance(window, str):
@@ -72,8 +72,10 @@ class FourAxesTarget:
         """Return whether there is a rule for the node."""
         return (is_standard(node) and node.op_type in _CHANGES_RANK) or rule_of(conversion, node) is not None
 
-    def _is_candidate(self, node: ir.Node) -> bool:
-        if not node.inputs or Conversion.rank(node.inputs[0]) != 3:
+    def is_candidate(self, node: ir.Node, *, known: bool = True) -> bool:
+        """Return whether the node works on a signal; without ``known`` also where its rank is not known."""
+        rank = Conversion.rank(node.inputs[0]) if node.inputs else 0
+        if rank != 3 and (known or rank is not None):
             return False
         if is_standard(node):
             return node.op_type in _WINDOWS | _SAME

@@ -47,13 +47,17 @@ class ChannelsLastTarget:
             return None
         return tuple(layout[axis] for axis in axes if axis is not None)
 
+    def is_candidate(self, node: ir.Node) -> bool:
+        """Return whether the node has a channels-last form, as far as it is known without shapes."""
+        return _converter(node, self.model) is not None
+
     def is_seed(self, node: ir.Node) -> bool:
         """Return whether the node has a channels-last form and can take it."""
-        return _converter(node, self.model) is not None and self.refusal(node) is None
+        return self.is_candidate(node) and self.refusal(node) is None
 
     def refusal(self, node: ir.Node) -> str | None:
         """Return why a node with a channels-last form cannot take it, or None where it can or has none."""
-        if _converter(node, self.model) is None:
+        if not self.is_candidate(node):
             return None
         if Conversion.rank(node.inputs[0]) not in _RANKS:
             return "the rank of its data is not 3, 4 or 5, or not known; infer shapes first"
