@@ -189,8 +189,8 @@ def _broadcast(node: ir.Node, shapes: Sequence[tuple[int, ...]]) -> tuple[int, .
     except ValueError as error:
         texts = ", ".join(str(shape) for shape in shapes)
         raise InvalidModel(
-            f"{node.name or node.outputs[0].name} ({node.op_type}): inputs have shapes {texts}, which do not broadcast; "
-            "expected parameters that do. Check the parameters."
+            f"{node.name or node.outputs[0].name} ({node.op_type}): inputs have shapes {texts}, which do not broadcast; expected "
+            "parameters that do. Check the parameters."
         ) from error
 
 
