@@ -22,6 +22,36 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+
+def tensor_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Return what a shell offers for a tensor of the model in front of it; nothing where there is no such model."""
+    return _names(context, incomplete, clean=False)
+
+
+def cleaned_tensor_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the same for the names after clean-up."""
+    return _names(context, incomplete, clean=True)
+
+
+def _names(context: typer.Context, incomplete: str, *, clean: bool) -> list[str]:
+    from qonnx_core import cleanup_model, load
+    from qonnx_core.errors import QonnxError
+    from qonnx_core.execute.tensors import named_values
+
+    # Behind an option without a value yet, the words in front of it are left over instead of being the model.
+    words = (str(context.params.get("model") or ""), *context.args)
+    path = next((word for word in words if word.lower().endswith(".onnx") and Path(word).is_file()), None)
+    if path is None:
+        return []
+    try:
+        model = load(path)
+        if clean and not context.params.get("as_stored"):
+            model = cleanup_model(model)
+    except QonnxError:
+        return []
+    return [name for name in named_values(model.graph) if name.startswith(incomplete)]
+
+
 BatchSizeOption = Annotated[
     int | None,
     typer.Option("--batch-size", min=1, help="Samples in one run; by default up to 256, fewer where they are large."),

@@ -32,6 +32,7 @@ from qonnx_core.cli.data import (
     checked,
     data_file,
     shown_progress,
+    tensor_names,
 )
 from qonnx_core.errors import InvalidInput
 
@@ -71,7 +72,11 @@ def command(
     batch: BatchSizeOption = None,
     intermediate: Annotated[
         list[str] | None,
-        typer.Option("--intermediate", help="Also return this tensor, or all that match ('*_out0'); may be repeated."),
+        typer.Option(
+            "--intermediate",
+            help="Also return this tensor, or all that match ('*_out0'); may be repeated.",
+            autocompletion=tensor_names,
+        ),
     ] = None,
     labels: Annotated[
         str | None,

@@ -15,6 +15,7 @@ from qonnx_core.cli.data import (
     batch_size,
     check_places,
     checked,
+    cleaned_tensor_names,
     data_file,
     shown_progress,
 )
@@ -31,7 +32,11 @@ def command(
     data: Annotated[Path, typer.Option("--data", help="An .npz or .npy with the inputs; - is standard input.")],
     tensor: Annotated[
         list[str] | None,
-        typer.Option("--tensor", help="Only this tensor, or all that match ('Quant_*'); may be repeated."),
+        typer.Option(
+            "--tensor",
+            help="Only this tensor, or all that match ('Quant_*'); may be repeated.",
+            autocompletion=cleaned_tensor_names,
+        ),
     ] = None,
     plots: Annotated[
         Path | None, typer.Option("--plots", help="Write a PNG for each tensor into this folder; needs matplotlib.")
