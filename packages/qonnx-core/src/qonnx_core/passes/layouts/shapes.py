@@ -18,6 +18,6 @@ def know_shapes(model: ir.Model) -> None:
         for value in graph.initializers.values():
             tensor = value.const_value
             if tensor is not None and value.shape != tensor.shape:
-                value.shape = ir.Shape(tensor.shape)
+                value.shape = ir.Shape([int(str(size)) for size in tensor.shape])
                 value.dtype = tensor.dtype
     InferShapes().run(model)

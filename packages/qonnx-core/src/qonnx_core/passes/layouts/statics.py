@@ -128,7 +128,7 @@ class Statics:
         kind = _kind(node, self._imports)
         if kind is None or (kind == "standard" and moves[0] is not moves[1]):
             return None
-        sizes = [np.shape(found) for x in node.inputs if (found := constant_array(x)) is not None]
+        sizes = [np.shape(known) for x in node.inputs if (known := constant_array(x)) is not None]
         if kind != "unary":
             _broadcast(node, sizes)
         if kind == "unary":
@@ -189,8 +189,8 @@ def _broadcast(node: ir.Node, shapes: Sequence[tuple[int, ...]]) -> tuple[int, .
     except ValueError as error:
         texts = ", ".join(str(shape) for shape in shapes)
         raise InvalidModel(
-            f"{node.name or node.outputs[0].name} ({node.op_type}): inputs have shapes {texts}, which do not broadcast; expected "
-            "parameters that do. Check the parameters."
+            f"{node.name or node.outputs[0].name} ({node.op_type}): inputs have shapes {texts}, which do not go "
+            "together; expected shapes that broadcast. Check the parameters."
         ) from error
 
 
