@@ -28,17 +28,17 @@ def confine_nested_models(model: ir.Model, folder: Path) -> None:
         node.meta[_FOLDER] = str(folder)
 
 
-def inline_nested_models(model: ir.Model) -> int:
+def inline_nested_models(model: ir.Model, *, keep_names: bool = False) -> int:
     """Put the models that GenericPartition nodes name in their places; return how many.
 
-    Inputs and outputs are matched by position. Inner tensors and nodes get the name of the node before theirs:
-    ``<node>_<name>``.
+    Inputs and outputs are matched by position. Inner tensors and nodes get the name of the node before theirs,
+    ``<node>_<name>``; with ``keep_names`` they keep their own, with a number where it is taken.
 
     Raises:
         InvalidModel: a model is missing, breaks its format, does not fit its node, or contains itself.
         Unsupported: the node was not read from a file, or two models import different versions of a domain.
     """
-    return _inline(model, (), {}, [0])
+    return _inline(model, (), {}, [0], keep_names)
 
 
 def _partitions(model: ir.Model) -> list[ir.Node]:
@@ -73,16 +73,20 @@ def _nested_file(node: ir.Node, folder: Path) -> Path:
     return target
 
 
-def _inline(model: ir.Model, chain: tuple[Path, ...], loaded: dict[Path, ir.Model], count: list[int]) -> int:
+def _inline(
+    model: ir.Model, chain: tuple[Path, ...], loaded: dict[Path, ir.Model], count: list[int], keep_names: bool
+) -> int:
     found = _partitions(model)
     for node in found:
-        child = _child(node, chain, loaded, count)
-        _agree_on_opsets(node, model, child)
-        _replace(model, node, child)
+        child = _child(node, chain, loaded, count, keep_names)
+        agree_on_opsets(_label(node), model, child)
+        splice(model, node, child, prefix="" if keep_names else f"{node.name or node.outputs[0].name or PARTITION}_")
     return len(found)
 
 
-def _child(node: ir.Node, chain: tuple[Path, ...], loaded: dict[Path, ir.Model], count: list[int]) -> ir.Model:
+def _child(
+    node: ir.Node, chain: tuple[Path, ...], loaded: dict[Path, ir.Model], count: list[int], keep_names: bool
+) -> ir.Model:
     """Return a copy of the model that the node names, with its own nested models in place."""
     from qonnx_core.formats.normalize import normalized_copy  # which calls this module
     from qonnx_core.formats.reader import load
@@ -105,11 +109,16 @@ def _child(node: ir.Node, chain: tuple[Path, ...], loaded: dict[Path, ir.Model],
     if file not in loaded:
         loaded[file] = load(file)
     child = normalized_copy(loaded[file], nested=False)
-    _inline(child, (*chain, file), loaded, count)
+    _inline(child, (*chain, file), loaded, count, keep_names)
     return child
 
 
-def _agree_on_opsets(node: ir.Node, model: ir.Model, child: ir.Model) -> None:
+def agree_on_opsets(where: str, model: ir.Model, child: ir.Model) -> None:
+    """Let the model import what the other one needs.
+
+    Raises:
+        Unsupported: both use a domain, in different versions.
+    """
     used = {inner.domain for graph in model.graphs() for inner in graph} | {""}
     wanted = {inner.domain for graph in child.graphs() for inner in graph} | {""}
     for domain in sorted(wanted):
@@ -119,13 +128,24 @@ def _agree_on_opsets(node: ir.Node, model: ir.Model, child: ir.Model) -> None:
         other = model.opset_imports.get(domain) if domain in used else None
         if other is not None and other != version:
             raise Unsupported(
-                f"{_label(node)}: its model imports version {version} of {domain or 'ai.onnx'}, the model around it "
-                f"{other}; expected one version. Export one of the two again."
+                f"{where}: its model imports version {version} of {domain or 'ai.onnx'}, the model around it {other}; "
+                "expected one version. Export one of the two again."
             )
         model.opset_imports[domain] = version
 
 
-def _replace(model: ir.Model, node: ir.Node, child: ir.Model) -> None:
+def splice(model: ir.Model, node: ir.Node, child: ir.Model, *, prefix: str = "") -> None:
+    """Put the graph of another model in the place of a node, inputs and outputs by position; the child is used up.
+
+    Args:
+        model: the model, edited in place.
+        node: a node of it, with as many inputs and outputs as the child.
+        child: a model without functions, of the same opsets.
+        prefix: what every name of the child begins with; where a name is taken a number follows.
+
+    Raises:
+        InvalidModel: the numbers of inputs or outputs differ.
+    """
     inner, outer = child.graph, node.graph
     assert isinstance(outer, ir.Graph)
     for what, given, expected in (("inputs", node.inputs, inner.inputs), ("outputs", node.outputs, inner.outputs)):
@@ -136,7 +156,7 @@ def _replace(model: ir.Model, node: ir.Node, child: ir.Model) -> None:
             )
     outputs = _own_outputs(inner)
     inner.outputs.clear()
-    _name_apart(model, child, node.name or node.outputs[0].name or PARTITION)
+    _name_apart(model, child, prefix)
     for old, new in zip(list(inner.inputs), list(node.inputs), strict=True):
         assert new is not None
         merge_annotations(old, new)
@@ -169,16 +189,27 @@ def _own_outputs(graph: ir.Graph) -> list[ir.Value]:
 def _name_apart(model: ir.Model, child: ir.Model, prefix: str) -> None:
     """Put the prefix before every name of the child, and a number where the model has such a name already."""
     taken = {name for graph in model.graphs() for name in _names(graph)}
+    nodes = {node.name for graph in model.graphs() for node in graph if node.name}
     for graph in child.graphs():
         for node in graph:
-            node.name = f"{prefix}_{node.name or node.op_type}"
-        for value in _names(graph).values():
-            name, number = f"{prefix}_{value.name}", 0
-            while name in taken:
-                number += 1
-                name = f"{prefix}_{number}_{value.name}"
-            taken.add(name)
+            name = f"{prefix}{node.name or node.op_type}" if prefix or node.name else ""
+            node.name = _free(name, nodes) if name else node.name
+        renamed = {value: _free(f"{prefix}{value.name}", taken) for value in _names(graph).values()}
+        changed = {value: name for value, name in renamed.items() if value.name != name}
+        for number, value in enumerate(changed):  # out of the way first: a new name may be another's old one
+            value.name = f"\x00{number}"
+        for value, name in changed.items():
             value.name = name
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Return the name, or with a number the first one that is free; it is taken from then on."""
+    free, number = name, 0
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    taken.add(free)
+    return free
 
 
 def _names(graph: ir.Graph) -> Mapping[str, ir.Value]:

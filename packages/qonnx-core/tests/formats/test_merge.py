@@ -1,0 +1,131 @@
+"""Two models become one that computes the second of what the first one gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx.parser
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import qonnx_core
+from qonnx_core.errors import InvalidInput, InvalidModel, Unsupported
+from qonnx_core.formats.merge import merge_models
+from qonnx_core.formats.reader import from_proto
+from qonnx_core.ir.annotations import get_datatype, set_datatype
+from qonnx_core.ir.datatypes import DataType
+from qonnx_core.testing.random_graphs import random_graph
+
+
+def model(text: str, opset: int = 21, version: int = 1) -> ir.Model:
+    head = f'<ir_version: 10, opset_import: ["": {opset}, "qonnx.custom_op.general": {version}]>'
+    return from_proto(onnx.parser.parse_model(head + text))
+
+
+FIRST = "g (float[N, 4] x) => (float[N, 4] m, float[N, 4] r) <float s = {2}> { m = Mul(x, s) r = Relu(x) }"
+SECOND = """g (float[N, 4] m, float[N, 4] other) => (float[N, 4] s, float[N, 4] x) <float r = {3}>
+  { s = Add(m, other) x = Mul(s, r) }"""
+X = np.arange(-4, 8, dtype=np.float32).reshape(3, 4)
+
+
+def names(values: object) -> list[str]:
+    return [value.name for value in values]  # type: ignore[attr-defined]
+
+
+def test_before_and_after() -> None:
+    first = model("g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }")
+    second = model(
+        "g (float[N, 4] x) => (float[N, 2] y) <float[4, 2] w = {1, 2, 3, 4, 5, 6, 7, 8}> { y = MatMul(x, w) }"
+    )
+    merged = merge_models(first, second)
+    assert [node.op_type for node in merged.graph] == ["Relu", "MatMul"]
+    assert (names(merged.graph.inputs), names(merged.graph.outputs)) == (["x"], ["y"])
+    assert list(merged.graph.initializers) == ["w"]
+
+
+def test_names_join_and_clashes_get_numbers() -> None:
+    merged = merge_models(model(FIRST), model(SECOND))
+    assert names(merged.graph.inputs) == ["x", "other"]
+    assert names(merged.graph.outputs) == ["r", "s", "x_1"]
+    other = X + 1
+    found = qonnx_core.compile_model(merged).run({"x": X, "other": other})
+    np.testing.assert_array_equal(found["r"], np.maximum(X, 0))
+    np.testing.assert_array_equal(found["s"], X * 2 + other)
+    np.testing.assert_array_equal(found["x_1"], (X * 2 + other) * 3)
+
+
+def test_a_mapping_says_what_belongs_together() -> None:
+    merged = merge_models(model(FIRST), model(SECOND), mapping={"m": "other", "r": "m"})
+    assert names(merged.graph.outputs) == ["s", "x_1"]
+    found = qonnx_core.compile_model(merged).run({"x": X})
+    np.testing.assert_array_equal(found["s"], X * 2 + np.maximum(X, 0))
+
+
+def test_opsets_are_brought_together_and_functions_put_in_place() -> None:
+    text = """<ir_version: 10, opset_import: ["": 21, "local": 1]> g (float[N, 4] m) => (float[N, 4] y)
+      { y = local.Twice(m) } <opset_import: ["": 21], domain: "local"> Twice (a) => (b) { b = Add(a, a) }"""
+    merged = merge_models(model(FIRST, opset=23), from_proto(onnx.parser.parse_model(text)))
+    assert merged.opset_imports[""] == 23
+    assert not merged.functions
+    np.testing.assert_array_equal(qonnx_core.compile_model(merged).run({"x": X})["y"], X * 4)
+
+
+def test_annotations_and_metadata_stay() -> None:
+    first, second = model(FIRST), model(SECOND)
+    set_datatype(first.graph.outputs[0], DataType.parse("INT4"))
+    set_datatype(second.graph.inputs[0], DataType.parse("INT8"))
+    set_datatype(second.graph.inputs[1], DataType.parse("UINT3"))
+    first.metadata_props.update(a="1", both="1")
+    second.metadata_props.update(b="2", both="2")
+    second.graph[0].metadata_props["layer"] = "add"
+    merged = merge_models(first, second)
+    assert str(get_datatype(merged.graph[0].outputs[0])) == "INT4"
+    assert str(get_datatype(merged.graph.inputs[1])) == "UINT3"
+    assert dict(merged.metadata_props) == {"a": "1", "b": "2", "both": "1"}
+    assert merged.graph[2].metadata_props["layer"] == "add"
+
+
+@pytest.mark.parametrize(
+    ("second", "mapping", "error", "message"),
+    [
+        ("g (float[N, 5] m) => (float[N, 5] y) { y = Relu(m) }", None, InvalidModel,
+         r"have the shapes \[N, 4\] and \[N, 5\]"),
+        ("g (float[N] m) => (float[N] y) { y = Relu(m) }", None, InvalidModel, "expected shapes that fit"),
+        ("g (double[N, 4] m) => (double[N, 4] y) { y = Relu(m) }", None, InvalidModel, "hold FLOAT and DOUBLE"),
+        ("g (float[N, 4] a) => (float[N, 4] y) { y = Relu(a) }", None, InvalidInput, "Say which belong together"),
+        (SECOND, {"q": "m"}, InvalidInput, "'q' is no output of the first model; expected one of m, r"),
+        (SECOND, {"m": "q"}, InvalidInput, "'q' is no input of the second model"),
+        (SECOND, {}, InvalidInput, "expected at least one pair"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(
+    second: str, mapping: dict[str, str] | None, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        merge_models(model(FIRST), model(second), mapping=mapping)
+
+
+def test_two_versions_of_a_domain_are_refused() -> None:
+    text = "g (float[N, 4] {0}) => (float[N, 4] {1}) <float s = {{1}}> "
+    text += "{{ {1} = qonnx.custom_op.general.BipolarQuant({0}, s) }}"
+    with pytest.raises(Unsupported, match=r"imports version 2 of qonnx\.custom_op\.general"):
+        merge_models(model(text.format("x", "m")), model(text.format("m", "y"), version=2))
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.integers(0, 5000), st.sampled_from(["mlp", "cnn", "mixed"]))
+def test_merging_with_a_random_model_is_running_one_after_the_other(seed: int, kind: Any) -> None:
+    graph = random_graph(seed, kind)
+    (source,) = graph.model.graph.inputs
+    shape = ", ".join(str(dim) for dim in source.shape or ())
+    front = model(f"g (float[{shape}] a) => (float[{shape}] x) {{ n = Neg(a) x = Abs(n) }}")
+    merged = merge_models(front, graph.model)
+    given = {"a": graph.inputs[source.name or ""]}
+    wanted = qonnx_core.compile_model(graph.model).run({source.name or "": np.abs(given["a"])})
+    found = qonnx_core.compile_model(merged).run(given)
+    assert len(found) == len(wanted)
+    for array, other in zip(found.values(), wanted.values(), strict=True):
+        np.testing.assert_array_equal(array, other)
