@@ -1,4 +1,4 @@
-"""The clean-up keeps values and gives readable names; each defect of the reference has a test that names it."""
+"""The clean-up keeps values and gives readable names; defects of the reference are in test_reference_defects.py."""
 
 from __future__ import annotations
 
@@ -78,61 +78,6 @@ def test_the_cleaned_model_passes_the_checker() -> None:
     onnx.checker.check_model(ir.to_proto(model), full_check=True)
 
 
-def test_a_node_that_reads_a_tensor_twice_keeps_both_reads() -> None:
-    """Defect 1 of the reference: Mul(x, x) was left with a dangling input."""
-    model = clean("g (float[N, 4] x) => (float[N, 4] y) { a = Relu(x) y = Mul(a, a) }")
-    assert [value.name for value in model.graph[1].inputs] == ["Relu_0_out0", "Relu_0_out0"]
-    np.testing.assert_array_equal(run(model, X)[0], np.maximum(X, 0) ** 2)
-
-
-@pytest.mark.parametrize(
-    "op", ["Quant(w, s, z, b)", "IntQuant(w, s, z, b)", "BipolarQuant(w, s)", "Trunc(w, s, z, b, b)"]
-)
-def test_quantizers_of_weights_stay(op: str) -> None:
-    """Defect 2 of the reference: only Quant and BipolarQuant were kept."""
-    body = f"""g (float[N, 4] x) => (float[N, 2] y) <float[4, 2] w = {{1, 2, 3, 4, 5, 6, 7, 8}}, float s = {{1}},
-        float z = {{0}}, float b = {{4}}>
-        {{ q = qonnx.custom_op.general.{op} y = MatMul(x, q) }}"""
-    model = clean(body)
-    assert ops(model) == [op.split("(")[0], "MatMul"]
-    folded = qonnx_core.cleanup_model(build(body), fold_quantizers=True)
-    assert ops(folded) == ["MatMul"]
-    np.testing.assert_array_equal(run(folded, X)[0], run(model, X)[0])
-
-
-def test_a_constant_node_of_several_outputs_folds_to_all_of_them() -> None:
-    """Defect 3 of the reference: only the first output of Split was kept."""
-    model = clean("""g (float[N, 1] x) => (float[N, 2] y) <float[4] k = {0, 1, 8, 10}>
-        { a, b = Split<axis = 0, num_outputs = 2>(k) y = Add(x, b) }""")
-    assert ops(model) == ["Add"]
-    np.testing.assert_array_equal(run(model, np.zeros((1, 1), np.float32))[0], [[8, 10]])
-
-
-def test_random_nodes_are_not_folded() -> None:
-    """Defect 4 of the reference: RandomNormal became a constant."""
-    model = clean("g (float[N, 4] x) => (float[N, 4] y) { r = RandomNormal<shape = [4]>() e = Exp(r) y = Add(x, e) }")
-    assert ops(model) == ["RandomNormal", "Exp", "Add"]
-
-
-def test_names_that_an_inner_graph_captures_follow() -> None:
-    """Defect 6 of the reference: outer tensors were renamed, the names captured by an If were not."""
-    body = """g (float[N, 4] x, bool c) => (float[N, 4] y)
-        { a = Relu(x) y = If (c) <then_branch = t () => (float[N, 4] u) { u = Neg(a) },
-          else_branch = e () => (float[N, 4] v) { w = Abs(a) v = Exp(w) }> }"""
-    model = clean(body)
-    onnx.checker.check_model(ir.to_proto(model), full_check=True)
-    for flag in (True, False):
-        expected = run(build(body), X, np.asarray(flag))[0]
-        np.testing.assert_array_equal(run(model, X, np.asarray(flag))[0], expected)
-
-
-def test_adding_zeros_that_widen_the_shape_stays() -> None:
-    """Defect 10 of the reference: a broadcasting Add was removed, and with it the shape."""
-    model = clean("g (float[1, 4] x) => (float[3, 4] y) <float[3, 4] k = {0,0,0,0,0,0,0,0,0,0,0,0}> { y = Add(x, k) }")
-    assert ops(model) == ["Add"]
-    assert run(model, X[:1])[0].shape == (3, 4)
-
-
 @pytest.mark.parametrize(
     ("body", "left"),
     [
@@ -156,36 +101,6 @@ def test_only_what_changes_nothing_is_removed(body: str, left: list[str]) -> Non
         float[4] vector = {{1, 1, 1, 1}}>
         {{ a = Relu(x) {body} }}""")
     assert ops(model) == ["Relu", *left]
-
-
-def test_an_identity_from_input_to_output_stays() -> None:
-    """Defect 10 of the reference: an assertion failed."""
-    model = clean("g (float[N, 4] x) => (float[N, 4] y) { y = Identity(x) }")
-    np.testing.assert_array_equal(run(model, X)[0], X)
-
-
-def test_an_identity_behind_a_fork_leaves_both_branches() -> None:
-    """Issues 86 and 87 of the reference: fork branches were disconnected."""
-    model = clean("g (float[N, 4] x) => (float[N, 4] y, float[N, 4] z) { a = Relu(x) y = Identity(a) z = Neg(a) }")
-    y, z = run(model, X)
-    np.testing.assert_array_equal(y, -z)
-
-
-def test_a_constant_that_is_a_graph_output_stays() -> None:
-    """Defect 11 of the reference: the Constant node behind a graph output was dropped."""
-    model = clean("""g (float[N, 4] x) => (float[N, 4] y, float[2] c, float[2] d) <float[2] k = {3, 4}>
-        { y = Relu(x) c = Constant<value = float[2] {1, 2}>() d = Neg(k) }""")
-    _, c, d = run(model, X)
-    assert (c.tolist(), d.tolist()) == ([1, 2], [-3, -4])
-    assert [value.name for value in model.graph.outputs] == ["global_out", "global_out_1", "global_out_2"]
-
-
-def test_an_initializer_that_is_a_graph_output_stays() -> None:
-    """Defect 11 of the reference: clean-up dropped the initializer."""
-    proto = onnx.parser.parse_model(HEAD + "g (float[N, 4] x) => (float[N, 4] y) <float[2] k = {3, 4}> { y = Relu(x) }")
-    proto.graph.output.append(onnx.helper.make_tensor_value_info("k", onnx.TensorProto.FLOAT, [2]))
-    model = qonnx_core.cleanup_model(from_proto(proto))
-    assert run(model, X)[1].tolist() == [3, 4]
 
 
 def test_a_tensor_listed_twice_as_an_output_is_given_twice() -> None:

@@ -37,11 +37,22 @@ def normalize(model: ir.Model) -> None:
     for graph in _graphs(model):
         for value in [value for value in graph.inputs if value.is_initializer()]:
             graph.inputs.remove(value)
+        _take_shapes_of_tensors(graph)
     raise_opset(model)
     for graph in _graphs(model):
         for node in graph:
             _write_out_attributes(node, model.opset_imports)
         _make_node_names_unique(graph)
+
+
+def _take_shapes_of_tensors(graph: ir.Graph) -> None:
+    """Give initializers the element type and shape that their tensors have, whatever the file says about them."""
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        if tensor is not None and value.shape != tensor.shape:
+            value.shape = ir.Shape([int(str(dim)) for dim in tensor.shape])
+        if tensor is not None and value.dtype != tensor.dtype:
+            value.type = ir.TensorType(tensor.dtype)
 
 
 def normalized_copy(model: ir.Model, *, nested: bool = True) -> ir.Model:

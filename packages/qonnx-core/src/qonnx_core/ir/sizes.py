@@ -27,6 +27,7 @@ def check_sizes(model: ir.Model) -> None:
     """Return nothing where every tensor of known shape, the batch counted as 1 where it is free, has a usual size.
 
     Raises:
+        InvalidModel: a size is negative.
         Unsupported: a tensor would take more than ``MAX_TENSOR_BYTES``.
     """
     for graph in model.graphs():
@@ -34,12 +35,24 @@ def check_sizes(model: ir.Model) -> None:
             shape, dtype = value.shape, value.dtype
             if shape is None:
                 continue
+            if any(isinstance(dim, int) and dim < 0 for dim in shape):
+                raise InvalidModel(
+                    f"tensor {value.name}: has shape {shape}; expected no negative size. Check its node."
+                )
             count = math.prod(dim for dim in shape if isinstance(dim, int))
             if count > MAX_TENSOR_BYTES // 16 and count * _bytes_of_one(dtype) > MAX_TENSOR_BYTES:
                 raise Unsupported(
                     f"tensor {value.name}: has shape {shape}, which takes {count * _bytes_of_one(dtype) / 2**30:.0f} "
                     f"GiB; expected at most {MAX_TENSOR_BYTES / 2**30:g} GiB. Check what makes it so large."
                 )
+
+
+def is_without_elements(node: ir.Node) -> bool:
+    """Return whether a tensor that the node reads or makes is known to have no elements."""
+    return any(
+        value is not None and value.shape is not None and 0 in tuple(value.shape)
+        for value in (*node.inputs, *node.outputs)
+    )
 
 
 def check_growth(model: ir.Model) -> None:

@@ -22,6 +22,7 @@ from qonnx_core.errors import InvalidInput, Unsupported
 from qonnx_core.ir.annotations import get_layout
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.grid import Grid
+from qonnx_core.ir.sizes import is_without_elements
 from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.passes.streamline import constants

@@ -157,7 +157,7 @@ def post_model(
             fresh.name, fresh.type, fresh.shape = old.name, old.type, old.shape
             values[old] = fresh
         graph.nodes.append(clone)
-    outputs = [values[value] for value in model.graph.outputs]
+    outputs = [_copied(graph, value, values) for value in model.graph.outputs]
     host = graph.model(inputs, outputs, "post")
     host.graph.opset_imports.update(
         {

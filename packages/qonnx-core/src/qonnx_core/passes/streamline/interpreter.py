@@ -18,6 +18,7 @@ from qonnx_core.errors import Unsupported
 from qonnx_core.ir.annotations import get_layout
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ir.grid import Grid
+from qonnx_core.ir.sizes import is_without_elements
 from qonnx_core.passes.streamline import constants, exact, linear, steps
 from qonnx_core.passes.streamline.builder import IntegerGraph
 from qonnx_core.passes.streamline.constants import Constant
@@ -91,6 +92,8 @@ def _visit(state: Interpretation, node: ir.Node, options: QuantizerOptions) -> N
 
 
 def _outputs(state: Interpretation, node: ir.Node, options: QuantizerOptions) -> list[Knowledge]:
+    if is_without_elements(node):
+        raise Unsupported("a tensor without elements; take it out of the model")
     if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
         constant = constants.initializer(node.outputs[0])
         if constant is None:
