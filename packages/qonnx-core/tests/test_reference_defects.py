@@ -235,7 +235,8 @@ def test_a_minifloat_bias_of_zero_is_zero() -> None:
 
 def test_a_vector_of_bit_widths_quantizes_each_channel_with_its_own() -> None:
     """Defect 14: a vector of bit widths raised ValueError although the format's documents allow tensors."""
-    model = build(f"""g (float[N, 4] x) => (float[N, 4] y) <float s = {{1}}, float z = {{0}}, float[4] b = {{2, 3, 4, 8}}>
+    model = build(f"""g (float[N, 4] x) => (float[N, 4] y)
+        <float s = {{1}}, float z = {{0}}, float[4] b = {{2, 3, 4, 8}}>
         {{ y = {Q}.Quant<signed = 1, narrow = 0>(x, s, z, b) }}""")
     np.testing.assert_array_equal(run(model, np.full((1, 4), 99, np.float32))[0], [[1, 3, 7, 99]])
 
