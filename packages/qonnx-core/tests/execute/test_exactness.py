@@ -9,6 +9,8 @@ import onnx.parser
 import onnx_ir as ir
 import onnxruntime
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import qonnx_core
 from qonnx_core.execute.session import SessionSettings
@@ -70,3 +72,20 @@ def test_shared_models_have_the_same_bits(name: str, monkeypatch: pytest.MonkeyP
     x = np.load(shared_file(f"models/{name}.npz"))["x"][:8]
     inputs = {value.name: x for value in model.graph.inputs}
     assert_same_without_optimizations(model, inputs, monkeypatch)
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10**6), kind=st.sampled_from(["mlp", "cnn", "mixed"]), size=st.sampled_from([1, 2, 3, 5]))
+def test_where_sums_are_exact_there_is_one_result(seed: int, kind: str, size: int) -> None:
+    """Every batch size, mode and number of threads gives it."""
+    graph = random_graph(seed, kind, exact=True)
+    inputs = graph.more_inputs(7)
+    exact = qonnx_core.compile_model(graph.model)
+    whole = exact.run(inputs)
+    parts = list(exact.stream(inputs, batch_size=size))
+    threaded = qonnx_core.compile_model(graph.model, threads=2).run(inputs)
+    fast = qonnx_core.compile_model(graph.model, mode="fast").run(inputs)
+    for name, array in whole.items():
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), array)
+        np.testing.assert_array_equal(threaded[name], array)
+        np.testing.assert_array_equal(fast[name], array)
