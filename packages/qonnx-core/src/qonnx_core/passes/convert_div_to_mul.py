@@ -29,6 +29,7 @@ class ConvertDivToMul:
         """Edit the model in place; return the number of Div nodes rewritten."""
         done = 0
         for graph in graphs_of(model):
+            made: dict[ir.Value, ir.Value] = {}
             for node in list(graph):
                 array = constant_array(node.inputs[1]) if node.op_type == "Div" and is_standard(node) else None
                 inverse = None if array is None else self._reciprocal(array)
@@ -36,7 +37,9 @@ class ConvertDivToMul:
                     continue
                 value = node.inputs[1]
                 assert value is not None
-                node.replace_input_with(1, new_constant(graph, f"{value.name}/reciprocal", inverse))
+                if value not in made:
+                    made[value] = new_constant(graph, f"{value.name}/reciprocal", inverse)
+                node.replace_input_with(1, made[value])
                 node.op_type = "Mul"
                 done += 1
         if done:

@@ -26,13 +26,16 @@ class ConvertSubToAdd:
         """Edit the model in place; return the number of Sub nodes rewritten."""
         done = 0
         for graph in graphs_of(model):
+            made: dict[ir.Value, ir.Value] = {}
             for node in list(graph):
                 array = constant_array(node.inputs[1]) if node.op_type == "Sub" and is_standard(node) else None
                 if array is None:
                     continue
                 value = node.inputs[1]
                 assert value is not None
-                node.replace_input_with(1, new_constant(graph, f"{value.name}/negative", np.negative(array)))
+                if value not in made:
+                    made[value] = new_constant(graph, f"{value.name}/negative", np.negative(array))
+                node.replace_input_with(1, made[value])
                 node.op_type = "Add"
                 done += 1
         if done:

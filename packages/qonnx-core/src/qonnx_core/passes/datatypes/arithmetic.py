@@ -78,7 +78,7 @@ def multiply(call: Call) -> Fact:
     """Return the product; a constant on no grid scales the other operand."""
     for data, constant in ((0, 1), (1, 0)):
         factor = call.array(constant)
-        if factor is not None and (call.facts[constant] is None or _is_power_of_two(factor)):
+        if factor is not None and (call.known(constant) is None or _is_power_of_two(factor)):
             return _scaled(call.numbers(data), factor)
     a, b = call.numbers(0), call.numbers(1)
     return rounded(times(a, b, product_scale(a.scale, b.scale)), call.dtype)
@@ -134,7 +134,7 @@ def absolute(call: Call) -> Fact:
 
 def sign(call: Call) -> Fact:
     """Return -1, 0 and 1; without 0 where the numbers are odd or not negative numbers and 0."""
-    data = call.facts[0]
+    data = call.known(0)
     if not isinstance(data, Numbers):
         return integers(-1, 1)
     low, high = (int(np.sign(end)) for end in (data.low, data.high))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,14 @@ from qonnx_core.passes.datatypes.facts import Fact, NotInferred, Numbers
 
 @dataclass(frozen=True)
 class Call:
-    """One node, with what is known of its inputs."""
+    """One node, with what is known of its inputs; ``lookup`` is asked only for inputs that a rule looks at."""
 
     node: ir.Node
-    facts: tuple[Fact | None, ...]
+    lookup: Callable[[ir.Value | None], Fact | None]
+
+    def known(self, index: int) -> Fact | None:
+        """Return what is known of an input, or None."""
+        return self.lookup(self.node.inputs[index]) if self.has(index) else None
 
     def has(self, index: int) -> bool:
         """Return whether the node has this input."""
@@ -38,7 +43,7 @@ class Call:
             NotInferred: nothing is.
         """
         value = self.value(index)
-        fact = self.facts[index]
+        fact = self.lookup(value)
         if fact is None:
             constant = constant_array(value) is not None
             reason = "is a constant on no grid of few bits" if constant else "has no known data type"

@@ -85,7 +85,7 @@ def _give_up(node: ir.Node, reason: str, state: Inference) -> None:
 def _apply(node: ir.Node, model: ir.Model, state: Inference) -> list[Fact | None]:
     if has_graphs(node):
         return _branches(node, state)
-    call = Call(node, tuple(state.fact_of(value) for value in node.inputs))
+    call = Call(node, state.fact_of)
     op = op_of(node, model.opset_imports)
     if op is not None:
         return [quantizers.own_operator(op, call)]

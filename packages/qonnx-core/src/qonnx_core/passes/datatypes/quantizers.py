@@ -193,7 +193,7 @@ def multithreshold(op: MultiThreshold, call: Call) -> Fact:
 def average(op: QuantAvgPool2d, call: Call) -> Fact:
     """Return the type that the operator states, where the input is of the type that it expects."""
     declared = DataType.integer(op.obits) if op.signed else DataType.unsigned(op.obits)
-    if call.facts[0] is None:
+    if call.known(0) is None:
         return from_datatype(declared)
     x = call.numbers(0)
     if x.step is None or x.step > 1 or x.step < 1:
@@ -208,7 +208,9 @@ def popcount(op: XnorPopcountMatMul, call: Call) -> Fact:
     """Return what ``(matmul(2 a - 1, 2 b - 1) + K) / 2`` can be: 0 to K for the 0 and 1 that the operator expects."""
     declared = op.datatype(None, None)
     assert declared is not None
-    expected = [fact is None or (isinstance(fact, Numbers) and _is_binary(fact)) for fact in call.facts]
+    expected = [
+        fact is None or (isinstance(fact, Numbers) and _is_binary(fact)) for fact in (call.known(0), call.known(1))
+    ]
     if all(expected):
         try:
             return integers(0, call.size(0, -1), declared)
@@ -299,7 +301,7 @@ def cast(call: Call) -> Fact:
     """Return the numbers, where the element type holds them; the range of the type where nothing else is known."""
     target = call.dtype
     container = from_container(target)
-    data = call.facts[0]
+    data = call.known(0)
     if target == ir.DataType.BOOL:
         return integers(0, 1)
     if not isinstance(data, Numbers) or data.step is None:
