@@ -77,6 +77,47 @@ def test_two_running_inputs_store_no_weights() -> None:
     assert [str(t) for t in (node.input_type, node.weight_type, node.output_type)] == ["INT3", "INT4", "INT32"]
 
 
+@pytest.mark.parametrize(
+    ("node", "x", "u", "y", "macs"),
+    [
+        ('Einsum<equation = "bhqd, bhkd -> bhqk">(x, u)', (1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 3, 5), 2 * 3 * 5 * 4),
+        ("MatMul(x, u)", (1, 2, 3, 4), (1, 2, 4, 5), (1, 2, 3, 5), 2 * 3 * 5 * 4),
+        (
+            "qonnx.custom_op.channels_last.Conv<kernel_shape = [3, 3], group = 2>(x, u)",
+            (1, 6, 6, 4), (8, 3, 3, 2), (1, 4, 4, 8), 4 * 4 * 8 * 9 * 2,
+        ),
+        ("qonnx.custom_op.general.XnorPopcountMatMul(x, u)", (1, 4), (4, 3), (1, 3), 12),
+    ],
+)  # fmt: skip
+def test_products_of_two_running_tensors(
+    node: str, x: tuple[int, ...], u: tuple[int, ...], y: tuple[int, ...], macs: int
+) -> None:
+    text = [f"float[{', '.join(map(str, shape))}]" for shape in (x, u, y)]
+    head = HEAD.replace("]>", ', "qonnx.custom_op.channels_last": 1]>')
+    model = from_proto(
+        onnx.parser.parse_model(head + f"g ({text[0]} x, {text[1]} u) => ({text[2]} y) {{ y = {node} }}")
+    )
+    (cost,) = inference_cost(model).nodes
+    assert (cost.macs, cost.weights, cost.outputs) == (macs, 0, np.prod(y))
+
+
+@pytest.mark.parametrize(("mode", "per_axis"), [("nearest", 0), ("linear", 2), ("cubic", 4)])
+def test_interpolation_multiplies_for_each_neighbour(mode: str, per_axis: int) -> None:
+    body = f"""g (float[1, 2, 3, 3] x) => (float[1, 2, 6, 6] y) <float[4] f = {{1, 1, 2, 2}}, {P}>
+      {{ a = {QUANT}(x, o, z, b) y = Resize<mode = "{mode}">(a, , f) }}"""
+    cost = inference_cost(build(body))
+    assert (cost.macs, cost.bops, cost.uncounted) == (per_axis * 2 * 72, per_axis * 2 * 72 * 16, ())
+    assert not [key for key in cost.to_dict()["total_cost"] if key.startswith("mem_w_")]
+
+
+def test_integers_of_quantized_operators_are_counted() -> None:
+    body = """g (uint8[N, 4] x) => (int32[N, 3] y) <int8[4, 3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}>
+      { y = MatMulInteger(x, w) }"""
+    (cost,) = inference_cost(build(body)).nodes
+    assert (cost.macs, cost.weights, cost.bops) == (12, 12, 12 * 64)
+    assert (str(cost.input_type), str(cost.weight_type)) == ("UINT8", "INT8")
+
+
 def test_a_float_bias_makes_the_sum_a_float() -> None:
     text = quantized("Gemm(a, q, c)", "float[N, 2]", "float[2, 2]", "float[N, 2]", ", float[2] c = {1, 2}")
     (node,) = inference_cost(build(text, w=(2, 2))).nodes

@@ -17,6 +17,7 @@ from qonnx_core.cleanup import cleanup_model
 from qonnx_core.ir.annotations import get_datatype
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import DataType, Kind
+from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.passes.fold_constants import FoldConstants
 from qonnx_core.passes.infer_datatypes import InferDataTypes
@@ -29,28 +30,43 @@ _ACCUMULATOR_BITS = 32
 _FREE = frozenset(
     (
         "Abs", "Add", "ArgMax", "AveragePool", "BatchNormalization", "BipolarQuant", "Cast", "Ceil", "Clip", "Concat",
-        "Constant", "DebugMarker", "DequantizeLinear", "Div", "Dropout", "Expand", "Flatten", "FloatQuant", "Floor",
-        "Gather", "GlobalAveragePool", "GlobalMaxPool", "Identity", "Im2Col", "IntQuant", "LeakyRelu", "Max", "MaxPool",
-        "MaxPoolNHWC", "Min", "Mul", "MultiThreshold", "Neg", "Pad", "PRelu", "Quant", "QuantAvgPool2d",
-        "QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Resize", "Round",
-        "Shape", "Sign", "Slice", "Split", "Squeeze", "Sub", "Sum", "Tile", "TopK", "Transpose", "Trunc", "Unsqueeze",
-        "Where",
+        "Constant", "DebugMarker", "DepthToSpace", "DequantizeLinear", "Div", "Dropout", "Elu", "Expand", "Flatten",
+        "FloatQuant", "Floor", "Gather", "GlobalAveragePool", "GlobalMaxPool", "Identity", "Im2Col", "IntQuant",
+        "LeakyRelu", "Max", "MaxPool", "MaxPoolNHWC", "Min", "Mul", "MultiThreshold", "Neg", "Pad", "PRelu", "Quant",
+        "QuantAvgPool2d", "QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape",
+        "Round", "Selu", "Shape", "Sigmoid", "Sign", "Slice", "SpaceToDepth", "Split", "Squeeze", "Sub", "Sum", "Tile",
+        "TopK", "Transpose", "Trunc", "Unsqueeze", "Where",
     )
 )  # fmt: skip
+
+# Where the second operand stands.
+_SECOND = {"QLinearConv": 3, "QLinearMatMul": 3}
+_INTERPOLATING = frozenset(("Resize", "Upsample"))
+# Multiplications for each interpolated output element and axis: one for each neighbour that is looked at.
+_NEIGHBOURS = {"nearest": 0, "linear": 2, "cubic": 4}
 
 
 @dataclass(frozen=True, slots=True)
 class NodeCost:
-    """The cost of one node: MACs, stored weights and produced elements; ``weights`` is 0 where both inputs run."""
+    """The cost of one node: MACs, stored weights and produced elements.
+
+    ``weights`` is 0 where both inputs run, and None where there is no second input (an interpolation, whose
+    multiplications count with the type of its data).
+    """
 
     name: str
     op_type: str
     macs: int
-    weights: int
+    weights: int | None
     outputs: int
     input_type: DataType
     weight_type: DataType
     output_type: DataType
+
+    @property
+    def bops(self) -> int:
+        """Bit operations."""
+        return self.macs * self.input_type.bits * self.weight_type.bits
 
     def to_dict(self) -> dict[str, int]:
         """Return the cost under the keys of the format's reference."""
@@ -73,7 +89,7 @@ class InferenceCost:
     @property
     def bops(self) -> int:
         """All bit operations."""
-        return sum(node.macs * node.input_type.bits * node.weight_type.bits for node in self.nodes)
+        return sum(node.bops for node in self.nodes)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return ``total_cost``, ``optype_cost`` and ``node_cost`` under the keys of the format's reference.
@@ -94,9 +110,11 @@ class InferenceCost:
 def inference_cost(model: ir.Model, *, discount_sparsity: bool = False) -> InferenceCost:
     """Return what one inference of the model costs.
 
-    MatMul, Gemm, Conv, ConvTranspose (as many MACs as input elements times kernel taps, cropping not considered) and
-    XnorPopcountMatMul are counted, with groups and depthwise; biases and element-wise operators are not. The data type
-    of an output is its annotation, or 32 bits where integers are summed.
+    Counted are MatMul, Gemm and Einsum (also of two running tensors, as in attention), Conv in both layouts with groups
+    and depthwise, ConvTranspose (as many MACs as input elements times kernel elements, cropping not considered),
+    XnorPopcountMatMul, and the integer operators of ONNX. Resize and Upsample cost a multiplication per neighbour
+    along each axis that grows: none for nearest, 2 for linear and 4 for cubic interpolation. Biases and elementwise
+    operators are not counted. The data type of an output is its annotation, or 32 bits where integers are summed.
 
     Args:
         model: the model; it is not changed.
@@ -113,29 +131,38 @@ def inference_cost(model: ir.Model, *, discount_sparsity: bool = False) -> Infer
     nodes: list[NodeCost] = []
     uncounted: set[str] = set()
     for node in cleaned.graph:
-        count = _COUNTED.get(node.op_type) if node.domain in ("", "ai.onnx", DOMAIN) else None
-        found = None if count is None else _node_cost(node, count, discount_sparsity, given.get(node.outputs[0]))
+        found, known = None, _is_counted(node)
+        if known and node.op_type in _INTERPOLATING:
+            found = _interpolation_cost(node)
+        elif known:
+            found = _product_cost(node, discount_sparsity, given.get(node.outputs[0]))
         if found is not None:
             nodes.append(found)
-        elif count is not None or node.op_type not in _FREE:
+        elif known or node.op_type not in _FREE:
             uncounted.add(node.op_type)
     return InferenceCost(tuple(nodes), tuple(sorted(uncounted)), discount_sparsity)
 
 
-def _node_cost(
-    node: ir.Node,
-    count: Callable[[ir.Node, Shape, Shape, Shape], int],
-    discount_sparsity: bool,
-    output_type: DataType | None,
-) -> NodeCost | None:
-    x, w, y = node.inputs[0], node.inputs[1], node.outputs[0]
+def _is_counted(node: ir.Node) -> bool:
+    if node.domain == CHANNELS_LAST:
+        return node.op_type == "Conv"
+    return node.domain in ("", "ai.onnx", DOMAIN) and (node.op_type in _COUNTED or node.op_type in _INTERPOLATING)
+
+
+def _product_cost(node: ir.Node, discount_sparsity: bool, output_type: DataType | None) -> NodeCost | None:
+    second = _SECOND.get(node.op_type, 1)
+    if len(node.inputs) <= second or (node.op_type == "Einsum" and len(node.inputs) != 2):
+        return None
+    x, w, y = node.inputs[0], node.inputs[second], node.outputs[0]
     assert x is not None
     assert w is not None
     shapes = [_one_sample(value) for value in (x, w, y)]
     left, right, result = shapes
     if left is None or right is None or result is None:
         return None
-    macs = count(node, left, right, result)
+    macs = _COUNTED[node.op_type](node, left, right, result)
+    if macs is None:
+        return None
     weight = constant_array(w)
     if weight is None and (first := constant_array(x)) is not None:
         x, w, weight = w, x, first  # a constant on the left: weights are what is stored
@@ -144,10 +171,23 @@ def _node_cost(
         weights = int(np.count_nonzero(weight))
         macs = macs * weights // weight.size
     types = [_datatype(value) for value in (x, w)]
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    bias = node.inputs[2] if len(node.inputs) > 2 and second == 1 else None
     terms = [*types, *([] if bias is None else [_datatype(bias)])]
     produced = output_type or _sum_type(terms)
     return NodeCost(node.name or "", node.op_type, macs, weights, math.prod(result), types[0], types[1], produced)
+
+
+def _interpolation_cost(node: ir.Node) -> NodeCost | None:
+    x, y = node.inputs[0], node.outputs[0]
+    assert x is not None
+    before, after = _one_sample(x), _one_sample(y)
+    per_axis = _NEIGHBOURS.get(node.attributes.get_string("mode", "nearest"))
+    if before is None or after is None or per_axis is None:
+        return None
+    growing = sum(a < b for a, b in zip(before, after, strict=True))
+    datatype = _datatype(x)
+    macs = per_axis * growing * math.prod(after)
+    return NodeCost(node.name or "", node.op_type, macs, None, math.prod(after), datatype, datatype, _datatype(y))
 
 
 def _one_sample(value: ir.Value) -> Shape | None:
@@ -167,18 +207,35 @@ def _gemm(node: ir.Node, x: Shape, w: Shape, y: Shape) -> int:
 
 
 def _conv(node: ir.Node, x: Shape, w: Shape, y: Shape) -> int:
-    return math.prod(y) * math.prod(w[1:])  # w: (out channels, in channels / group, kernel...)
+    return math.prod(y) * math.prod(w[1:])  # w: out channels, then in channels / group and kernel in any order
 
 
 def _conv_transpose(node: ir.Node, x: Shape, w: Shape, y: Shape) -> int:
     return math.prod(x) * math.prod(w[1:])  # w: (in channels, out channels / group, kernel...)
 
 
-_COUNTED: Mapping[str, Callable[[ir.Node, Shape, Shape, Shape], int]] = {
+def _einsum(node: ir.Node, x: Shape, w: Shape, y: Shape) -> int | None:
+    """Return the product of the sizes of all letters of an equation of two terms; None with an ellipsis."""
+    terms = node.attributes.get_string("equation", "").replace(" ", "").split("->")[0].split(",")
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, (x, w), strict=False):
+        if "." in term or len(term) != len(shape):
+            return None
+        for letter, size in zip(term, shape, strict=True):
+            sizes[letter] = max(size, sizes.get(letter, 1))
+    return math.prod(sizes.values())
+
+
+_COUNTED: Mapping[str, Callable[[ir.Node, Shape, Shape, Shape], int | None]] = {
     "Conv": _conv,
+    "ConvInteger": _conv,
     "ConvTranspose": _conv_transpose,
+    "Einsum": _einsum,
     "Gemm": _gemm,
     "MatMul": _matmul,
+    "MatMulInteger": _matmul,
+    "QLinearConv": _conv,
+    "QLinearMatMul": _matmul,
     "XnorPopcountMatMul": _matmul,
 }
 
@@ -216,14 +273,14 @@ def _merged(nodes: Iterable[NodeCost]) -> dict[str, int]:
     for node in nodes:
         for key, amount in (
             (f"op_mac_{node.input_type}_{node.weight_type}", node.macs),
-            (f"mem_w_{node.weight_type}", node.weights),
+            *([] if node.weights is None else [(f"mem_w_{node.weight_type}", node.weights)]),
             (f"mem_o_{node.output_type}", node.outputs),
         ):
             by_type[key] = by_type.get(key, 0) + amount
-        totals["total_mem_w_bits"] += node.weights * node.weight_type.bits
-        totals["total_mem_w_elems"] += node.weights
+        totals["total_mem_w_bits"] += (node.weights or 0) * node.weight_type.bits
+        totals["total_mem_w_elems"] += node.weights or 0
         totals["total_mem_o_bits"] += node.outputs * node.output_type.bits
         totals["total_mem_o_elems"] += node.outputs
-        totals["total_bops"] += node.macs * node.input_type.bits * node.weight_type.bits
+        totals["total_bops"] += node.bops
         totals["total_macs"] += node.macs
     return {**by_type, **totals}

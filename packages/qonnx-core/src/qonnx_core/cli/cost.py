@@ -33,8 +33,7 @@ def command(
         return
     out = console()
     rows = [
-        (n.name, n.macs, n.input_type, n.weight_type, n.macs * n.input_type.bits * n.weight_type.bits, n.weights,
-         n.outputs, n.output_type)
+        (n.name, n.macs, n.input_type, n.weight_type, n.bops, n.weights, n.outputs, n.output_type)
         for n in cost.nodes
     ]  # fmt: skip
     columns = ("node", "MACs", "input type", "weight type", "BOPs", "weights", "outputs", "output type")

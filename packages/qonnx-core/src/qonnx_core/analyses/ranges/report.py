@@ -199,7 +199,9 @@ def _whole(lattice: Lattice, extent: Extent) -> DataType | None:
 def _grid(lattice: Lattice, axis: int) -> tuple[Grid | None, str]:
     """Return the grid of a lattice, or why it is none."""
     scale, offset = np.broadcast_arrays(lattice.scale, lattice.offset)
-    moved = np.moveaxis(scale, axis, -1).reshape(-1, scale.shape[axis] if scale.ndim else 1)
+    if axis >= scale.ndim:  # one scale for all
+        scale, offset, axis = scale.reshape(-1, 1), offset.reshape(-1, 1), 1
+    moved = np.moveaxis(scale, axis, -1).reshape(-1, scale.shape[axis])
     shifts = np.moveaxis(offset, axis, -1).reshape(moved.shape)
     if len(moved) > 1:
         for array in (moved, shifts):
