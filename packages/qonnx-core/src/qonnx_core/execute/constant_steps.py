@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from qonnx_core.execute.steps import StepBuilder
+from qonnx_core.execute.steps import Expansion
 from qonnx_core.ops.builder import Array
 
 # Each of these rounds at most once, as IEEE 754 says, so every implementation gives the same bits; NaN apart.
@@ -25,22 +27,24 @@ _SAME_BITS: Mapping[str, Callable[..., Any]] = {
     "Sign": np.sign,
     "Sub": np.subtract,
 }
+_LARGE = 2**16  # elements from which on writing over an array pays
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def compute(builder: StepBuilder, result: ir.Value, x: ir.Value, array: Array) -> Array | None:
-    """Return the result of the steps where ``x`` is this array; None where that is left to onnxruntime.
+def compute(expansion: Expansion, array: Array) -> Array | None:
+    """Return the result of the steps where the data are this array; None where that is left to onnxruntime.
 
     Left are operations that round more than once or that are unknown here, element types other than float32 and
     float64, and NaN.
     """
     if array.dtype not in _FLOATS:
         return None
-    known: dict[ir.Value, Array] = {**builder.constants, x: array}
+    known: dict[ir.Value, Array] = {**expansion.constants, expansion.x: array}
+    steps, result = expansion.steps, expansion.result
     fresh: set[ir.Value] = set()  # arrays that were made here and are read once more at most, so can be written over
-    last = {value: number for number, step in enumerate(builder.steps) for value in step.inputs}
+    last = {value: number for number, step in enumerate(steps) for value in step.inputs}
     with np.errstate(all="ignore"):
-        for number, step in enumerate(builder.steps):
+        for number, step in enumerate(steps):
             target = next((v for v in step.inputs if v in fresh and last[v] == number and v is not result), None)
             made = _apply(step.op_type, step.attributes, [known[value] for value in step.inputs],
                           None if target is None else known[target])  # fmt: skip
@@ -63,11 +67,24 @@ def _apply(op_type: str, attributes: Mapping[str, Any], inputs: Sequence[Array],
         return np.asarray(np.where(*inputs))
     if inputs[0].dtype != inputs[-1].dtype:
         return None
-    shape = np.broadcast_shapes(*(array.shape for array in inputs))
-    out = target if target is not None and target.shape == shape and target.dtype == inputs[0].dtype else None
     function = _SAME_BITS.get(op_type)
     if function is None:
         return None
-    if op_type == "GreaterOrEqual":
-        out = None
+    try:
+        shape = np.broadcast_shapes(*(array.shape for array in inputs))
+    except ValueError:
+        return None  # the shapes do not go together, and onnxruntime says which
+    out = None
+    if op_type != "GreaterOrEqual" and math.prod(shape) >= _LARGE:
+        dtype = inputs[0].dtype
+        fits = target is not None and target.shape == shape and target.dtype == dtype
+        out = target if fits else _memory(shape, dtype)
     return np.asarray(function(*inputs, out=out))
+
+
+def _memory(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return an array on pages of its own: between the copies that are made and freed on the heap, it would keep them.
+
+    Shapes have been checked, so the size is that of a tensor that the model can have.
+    """
+    return np.frombuffer(mmap.mmap(-1, math.prod(shape) * dtype.itemsize), dtype).reshape(shape)

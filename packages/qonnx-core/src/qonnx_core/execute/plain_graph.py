@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,11 @@ import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
-from qonnx_core.errors import Unsupported
+from qonnx_core.errors import InvalidInput, Unsupported
 from qonnx_core.execute.constant_steps import compute
 from qonnx_core.execute.element_types import element_type
 from qonnx_core.execute.lower import errors_of
-from qonnx_core.execute.steps import Step, StepBuilder, steps_of
+from qonnx_core.execute.steps import Expander, Expansion, Step
 from qonnx_core.formats.opsets import TARGET_OPSET, is_current
 from qonnx_core.ir.constants import constant_array, constant_tensor
 from qonnx_core.ops.builder import Operand
@@ -27,6 +28,7 @@ from qonnx_core.passes.base import has_graphs, is_standard
 Array = NDArray[Any]
 
 _INSIDE_BYTES = 4096  # larger tensors stay beside the graph, in the memory where they are
+_KEPT_BYTES = 2**24  # more than this is left to the model where it is no longer needed
 _SHARED_TYPES = frozenset("fiu")  # kinds of numpy arrays that onnxruntime takes from memory
 _MIN_IR_VERSION = 10
 
@@ -68,24 +70,48 @@ class PlainGraph:
         self._names: set[str] = set()
         self._folded: dict[ir.Value, Array] = {}
         self._unread: dict[str, ir.TensorProtocol] = {}
+        self._left: dict[str, weakref.ref[ir.TensorProtocol]] = {}
         self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._mark = _mark(model.graph)
+        self._expander = Expander()
         self._imports = model.opset_imports
         self._write(model)
-        for attribute in ("_types", "_folded", "_shared", "_imports"):
+        if sum(array.nbytes for array in self._folded.values()) > _KEPT_BYTES:
+            self._let_go(model.graph)
+        for attribute in ("_types", "_folded", "_shared", "_imports", "_expander"):
             delattr(self, attribute)
 
     def with_outputs(self, names: Sequence[str]) -> onnx.ModelProto:
         """Return the graph with the tensors of these names as outputs; the same object every time.
 
         Large tensors among them that no node reads are added to ``large``.
+
+        Raises:
+            InvalidInput: a large parameter was quantized ahead, and the model that held it is gone.
         """
         del self._graph.output[:]
         for name in names:
             if name in self._unread:
                 self._add_tensor(name, self._unread.pop(name))
+            elif name in self._left:
+                tensor = self._left[name]()
+                if tensor is None:
+                    raise InvalidInput(
+                        f"tensor {name}: is a parameter that was quantized ahead, and the model that held it is gone; "
+                        "expected a tensor that is computed. Keep the model as long as its parameters are asked for."
+                    )
+                del self._left[name]
+                self._add_tensor(name, tensor)
             self._graph.output.add(name=name)
         return self.proto
+
+    def _let_go(self, graph: ir.Graph) -> None:
+        """Leave the parameters that no node reads to the model, so that they do not stay beside the quantized ones."""
+        stored = set(graph.initializers)
+        for name, tensor in list(self._unread.items()):
+            if name in stored or isinstance(tensor, ir.serde.TensorProtoTensor):
+                self._left[name] = weakref.ref(tensor)
+                del self._unread[name]
 
     def _write(self, model: ir.Model) -> None:
         graph = model.graph
@@ -202,45 +228,39 @@ class PlainGraph:
         self._define(old, dtype)
         folded = None
         with errors_of(node):
-            builder, result = steps_of(op, x, parameters)
+            expansion = self._expander.expand(op, x, parameters)
             if known is not None and not any(isinstance(parameter, ir.Value) for parameter in parameters):
                 if not self._prepared and _widen(known, parameters):
                     raise NotReady  # the size of the result has to be checked before it is made
-                folded = compute(builder, result, x, known)
+                folded = compute(expansion, known)
         if folded is not None:
             self._folded[old] = folded
             self._unread[old.name or ""] = ir.Tensor(folded, name=old.name)
             return
-        self._write_steps(builder, result, data, x, old.name or "")
+        self._write_steps(expansion, data, old.name or "")
 
-    def _write_steps(
-        self,
-        builder: StepBuilder,
-        result: ir.Value,
-        data: ir.Value,
-        x: ir.Value,
-        output: str,
-    ) -> None:
+    def _write_steps(self, expansion: Expansion, data: ir.Value, output: str) -> None:
         prefix = f"{output}{self._mark}"
         names: dict[ir.Value, str] = {}
-        for number, step in enumerate(builder.steps):
+        for number, step in enumerate(expansion.steps):
             for index, value in enumerate(step.outputs):
                 names[value] = f"{prefix}{number}_{index}" if index else f"{prefix}{number}"
+        result = expansion.result
         is_made = result in names
         if is_made:
             names[result] = output
-        constants = builder.constants
+        constants = expansion.constants
 
         def name_of(value: ir.Value) -> str:
             if value in names:
                 return names[value]
             if value in constants:
                 return self._constant(constants[value])
-            source = data if value is x else value
+            source = data if value is expansion.x else value
             self._use(source)
             return source.name or ""
 
-        for number, step in enumerate(builder.steps):
+        for number, step in enumerate(expansion.steps):
             self._write_step(step, f"{prefix}{number}", [name_of(value) for value in step.inputs], names)
         if not is_made:
             self._graph.node.add(op_type="Identity", name=f"{prefix}0", input=[name_of(result)], output=[output])

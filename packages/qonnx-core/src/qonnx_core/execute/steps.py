@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from qonnx_core.ops.builder import Array, Operand, SpecializingBuilder
 from qonnx_core.ops.op import QonnxOp
+from qonnx_core.ops.quant import IntQuant, Quant
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +52,72 @@ class StepBuilder(SpecializingBuilder):
         return made
 
 
-def steps_of(op: QonnxOp, x: ir.Value, parameters: Sequence[Operand]) -> tuple[StepBuilder, ir.Value]:
-    """Return the steps that compute the operator, and the value of its result, which can be ``x`` or a constant.
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """The definition of an operator in steps.
 
-    Args:
-        op: the operator.
-        x: the data; its element type has to be known.
-        parameters: the other inputs, as arrays where they are known.
+    Attributes:
+        steps: what is to be computed, in order.
+        x: the value that stands for the data.
+        result: the value of the result; it can be ``x`` or a constant.
+        constants: the arrays behind the values that no step computes.
     """
-    builder = StepBuilder()
-    return builder, builder.value(op.body(builder, x, *parameters))
+
+    steps: Sequence[Step]
+    x: ir.Value
+    result: ir.Value
+    constants: Mapping[ir.Value, Array]
 
 
+class Expander:
+    """Writes definitions in steps; quantizers that differ in their scales alone are expanded once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, tuple[Expansion, ir.Value]] = {}
+
+    def expand(self, op: QonnxOp, x: ir.Value, parameters: Sequence[Operand]) -> Expansion:
+        """Return the steps that compute the operator.
+
+        Args:
+            op: the operator.
+            x: the data; its element type has to be known, and its shape where the definition depends on it.
+            parameters: the other inputs, as arrays where they are known.
+        """
+        if type(op) in (Quant, IntQuant) and x.dtype in _WIDE and len(parameters) == 3:
+            found = self._quantizer(op, x.dtype, *parameters)
+            if found is not None:
+                return found
+        builder = StepBuilder()
+        result = builder.value(op.body(builder, x, *parameters))
+        return Expansion(builder.steps, x, result, builder.constants)
+
+    def _quantizer(
+        self, op: QonnxOp, dtype: ir.DataType, scale: Operand, zeropt: Operand, bitwidth: Operand
+    ) -> Expansion | None:
+        """Return the steps where zero point and width are known numbers and no factor is 1: then scales are alike."""
+        for operand in (scale, zeropt, bitwidth):
+            if isinstance(operand, ir.Value):
+                return None
+        factors, zero, bits = np.asarray(scale), np.asarray(zeropt), np.asarray(bitwidth)
+        if zero.ndim or bits.ndim or factors.dtype != dtype.numpy() or factors.size == 0 or _any_is_one(factors):
+            return None
+        key = (op, dtype, zero.dtype, float(zero), float(bits))
+        found = self._known.get(key)
+        if found is None:
+            kind = ir.TensorType(dtype)
+            x, factor, builder = ir.Value(type=kind), ir.Value(type=kind), StepBuilder()
+            result = builder.value(op.body(builder, x, factor, zero, bits))
+            found = Expansion(builder.steps, x, result, builder.constants), factor
+            self._known[key] = found
+        known, factor = found
+        return Expansion(known.steps, known.x, known.result, {**known.constants, factor: factors})
+
+
+def _any_is_one(factors: Array) -> bool:
+    return bool(factors == 1) if factors.ndim == 0 else bool(np.any(factors == 1))
+
+
+_WIDE = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _TYPES = {
     np.dtype(kind): ir.TensorType(ir.DataType.from_numpy(np.dtype(kind)))
     for kind in (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)

@@ -65,7 +65,7 @@ def graphs_of(model: ir.Model) -> list[ir.Graph]:
 def _collect(graph: ir.Graph, found: dict[ir.Graph, None]) -> None:
     found[graph] = None
     for node in graph:
-        for attribute in node.attributes.values():
+        for attribute in node.attributes.data.values():
             if attribute.type not in _GRAPH_TYPES or attribute.is_ref():
                 continue
             inner = (attribute.as_graph(),) if attribute.type == ir.AttributeType.GRAPH else attribute.as_graphs()
@@ -76,7 +76,8 @@ def _collect(graph: ir.Graph, found: dict[ir.Graph, None]) -> None:
 
 def has_graphs(node: ir.Node) -> bool:
     """Return whether the node holds graphs of its own, as If and Loop do."""
-    return any(attribute.type in _GRAPH_TYPES for attribute in node.attributes.values())
+    attributes = node.attributes.data  # the dictionary itself: every pass asks every node
+    return bool(attributes) and any(attribute.type in _GRAPH_TYPES for attribute in attributes.values())
 
 
 def is_standard(node: ir.Node) -> bool:
