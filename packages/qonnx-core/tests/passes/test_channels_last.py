@@ -143,6 +143,13 @@ BEHIND_A_CONVOLUTION = {
     "features that come out": ("f = Flatten(a) y = Relu(f)", 2),
     "features of a convolution too": ("f = Flatten(a) b = MatMul(f, g) c = ReduceSum<keepdims = 1>(b, ch) "
         "d = Reshape(c, one4) y = Mul(a, d)", 2),
+    "patches": ("b = Reshape(a, patches) c = Transpose<perm = [0, 2, 1]>(b) y = MatMul(c, e)", 1),
+    "shuffled channels": ("b = Concat<axis = 1>(a, a) c = Reshape(b, groups) d = Transpose<perm = [0, 2, 1, 3, 4]>(c) "
+        "f = Reshape(d, joined) y = Conv(f, w6)", 3),
+    "head of a detector": ("b = Concat<axis = 1>(a, a) c = Reshape(b, groups) "
+        "d = Transpose<perm = [0, 1, 3, 4, 2]>(c) f = Sigmoid(d) y = Round(f)", 2),
+    "two flattened tensors": ("b = Flatten(a) c = GlobalMaxPool(a) d = Flatten(c) f = Concat<axis = 1>(d, b, d) "
+        "y = MatMul(f, g96)", 1),
     "squeeze": ("b = GlobalMaxPool(a) c = Squeeze(b, hw) y = MatMul(c, e)", 1),
     "squeeze and unsqueeze": ("b = GlobalMaxPool(a) c = Squeeze(b, hw) d = Unsqueeze(c, hw) y = Mul(d, a)", 2),
     "unflatten": ("b = GlobalMaxPool(a) c = Flatten(b) d = Reshape(c, gate) y = Mul(a, d)", 2),
@@ -180,7 +187,8 @@ PARAMETERS = ", ".join((
     "int64[2] parts = {1, 2}, int64[2] starts = {1, 0}, int64[2] ends = {5, 4}, int64[4] s4 = {0, 1, 0, 2}",
     "int64[4] e4 = {9, 3, 4, 5}, int64[4] reps = {1, 2, 1, 3}, int64[2] flat = {0, -1}, int64[2] zero_all = {0, 3}",
     "int64[4] gate = {-1, 3, 1, 1}, int64[4] one4 = {-1, 1, 1, 1}, int8 z8 = {0}, int8[3] zn = {0, 1, 2}",
-    "float[3] ones = {1, 1, 1}",
+    "int64[3] patches = {0, 3, -1}, int64[5] groups = {0, 2, 3, 6, 5}, int64[4] joined = {0, -1, 6, 5}",
+    constant("w6", whole(20, 2, 6, 2, 2)), constant("g96", whole(21, 96, 2)),
 )).replace("float[0] none = {}, ", "")  # fmt: skip
 
 

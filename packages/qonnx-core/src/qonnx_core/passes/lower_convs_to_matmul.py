@@ -23,7 +23,7 @@ from qonnx_core.passes.base import graphs_of, is_standard, replace_value
 from qonnx_core.passes.layouts.emitter import Emitter
 from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.statics import Statics
-from qonnx_core.passes.layouts.window import Window, window_of
+from qonnx_core.passes.layouts.window import Window, conv_window_of
 from qonnx_core.passes.remove_unused import RemoveUnused
 
 
@@ -113,14 +113,13 @@ def _plan(node: ir.Node) -> _Plan | str:
     data, weights = node.inputs[:2]
     assert data is not None
     assert weights is not None
-    window = window_of(node)
+    last = not is_standard(node)
+    window = conv_window_of(node, channels_last=last)
     if isinstance(window, str):
         return window
     if window.num_axes > 2:
         return f"has {window.num_axes} spatial axes; Im2Col knows one or two. Keep it as a convolution"
-    if weights.shape is None or not all(isinstance(size, int) for size in weights.shape):
-        return "the shape of its weights is not known; infer shapes first"
-    last = not is_standard(node)
+    assert weights.shape is not None
     filters, per_group = (int(str(weights.shape[axis])) for axis in (0, -1 if last else 1))
     groups = node.attributes.get_int("group", 1)
     if groups > 1 and not _is_static(weights):

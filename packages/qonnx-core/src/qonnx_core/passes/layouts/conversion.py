@@ -18,6 +18,7 @@ from qonnx_core.ir.constants import constant_array
 from qonnx_core.passes.base import has_graphs, is_standard
 from qonnx_core.passes.layouts.axes import LETTERS, Axes, moved_array, moved_sizes, natural
 from qonnx_core.passes.layouts.emitter import Emitter
+from qonnx_core.passes.layouts.regroup import regrouped
 from qonnx_core.passes.layouts.statics import Statics
 
 
@@ -132,6 +133,10 @@ class Conversion:
         axes = self._wishes.get(value)
         return axes is not None and axes == self.target.axes(self.rank(value) or 0)
 
+    def wish(self, value: ir.Value) -> Axes | None:
+        """Return the form in which a node further on reads the value, or what becomes of it, where one does."""
+        return self._wishes.get(value)
+
     def choose(self, node: ir.Node, rank: int | None = None) -> Axes | None:
         """Return the axes in which a node between others should work, or None where it should stay.
 
@@ -139,7 +144,7 @@ class Conversion:
         """
         rank = self.rank(node.outputs[0]) if rank is None else rank
         axes = None if rank is None else self.target.axes(rank)
-        if axes is None or rank is None:
+        if rank is None:
             return None
         for value in node.outputs:
             if value in self._wishes and self.rank(value) == rank:
@@ -149,7 +154,12 @@ class Conversion:
             value for value in node.inputs if value is not None and self.depends(value) and self.rank(value) == rank
         ]
         foreign = [value for value in full if not self.has(value, natural(rank)) and value not in self.shuffled]
-        return axes if any(self.has(value, axes) for value in foreign) else None
+        if axes is not None and any(self.has(value, axes) for value in foreign):
+            return axes
+        if not foreign or any(len(value.uses()) > 1 for value in full):
+            return None
+        other = next(iter(self._forms[foreign[0]]))  # of a Transpose further up: it may cancel further down
+        return other if all(self.has(value, other) for value in full) else None
 
     # Reading
 
@@ -315,6 +325,13 @@ class Conversion:
             if node.op_type == "Transpose":
                 permutation = node.attributes.get_ints("perm") or tuple(reversed(range(rank)))
                 wish = tuple(None if axis is None else permutation[axis] for axis in wish)
+            elif node.op_type == "Reshape":
+                before, after = node.inputs[0], node.outputs[0]
+                if before is not None and before.shape is not None and after.shape is not None:
+                    back = regrouped(wish, list(after.shape), list(before.shape))
+                    if back is not None and self.depends(before):
+                        self._wishes.setdefault(before, back)
+                continue
             for value in node.inputs:
                 if value is not None and self.depends(value) and self.rank(value) == rank:
                     self._wishes.setdefault(value, wish)

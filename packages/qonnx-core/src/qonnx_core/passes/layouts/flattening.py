@@ -14,6 +14,7 @@ from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import is_standard
 from qonnx_core.passes.layouts.axes import Axes, natural, place_of, same_order, without
 from qonnx_core.passes.layouts.conversion import Conversion
+from qonnx_core.passes.layouts.regroup import regrouped
 from qonnx_core.passes.layouts.rules import attributes_of
 from qonnx_core.passes.layouts.statics import BROADCASTING, UNARY
 
@@ -27,7 +28,7 @@ def convert_flattening(conversion: Conversion, node: ir.Node) -> bool | None:
     if not is_standard(node):
         return None
     if node.op_type in ("Flatten", "Reshape"):
-        return _flatten(conversion, node) or _unflatten(conversion, node)
+        return _flatten(conversion, node) or _regroup(conversion, node) or _unflatten(conversion, node)
     if node.op_type == "Squeeze":
         return _squeeze(conversion, node)
     return _unsqueeze(conversion, node) if node.op_type == "Unsqueeze" else None
@@ -49,6 +50,9 @@ def know_absorbing(conversion: Conversion, nodes: Sequence[ir.Node]) -> None:
 
 def _absorbs(conversion: Conversion, node: ir.Node, value: ir.Value) -> bool:
     others = [other for other in node.inputs if other is not None and other is not value]
+    if node.op_type == "Concat" and is_standard(node):
+        widths = [_width(other) for other in node.inputs]
+        return node.outputs[0] in conversion.absorbed and _joins_columns(node) and None not in widths
     if sum(other is value for other in node.inputs) != 1:
         return False
     if is_standard(node) and node.op_type in ("MatMul", "Gemm"):
@@ -67,6 +71,16 @@ def _absorbs(conversion: Conversion, node: ir.Node, value: ir.Value) -> bool:
     return _kind(conversion, node) == "elementwise" and all(
         (conversion.rank(other) or 0) <= 2 and _can_move(conversion, other) for other in others
     )
+
+
+def _width(value: ir.Value | None) -> int | None:
+    """Return the number of columns of a matrix, where it is known."""
+    width = None if value is None or value.shape is None or len(value.shape) != 2 else value.shape[1]
+    return width if isinstance(width, int) else None
+
+
+def _joins_columns(node: ir.Node) -> bool:
+    return node.attributes.get_int("axis", 0) in (1, -1)
 
 
 def _can_move(conversion: Conversion, value: ir.Value) -> bool:
@@ -88,6 +102,8 @@ def _kind(conversion: Conversion, node: ir.Node) -> str:
 
 def _absorb(conversion: Conversion, node: ir.Node) -> bool:
     """Let the node read the shuffled columns, with its own constants in the same order."""
+    if node.op_type == "Concat":
+        return _absorb_concat(conversion, node)
     value = next(value for value in node.inputs if value in conversion.shuffled)
     stored, index = conversion.shuffled[value]
     if is_standard(node) and node.op_type in ("MatMul", "Gemm"):
@@ -113,6 +129,22 @@ def _absorb(conversion: Conversion, node: ir.Node) -> bool:
     made = conversion.replace(node, node.op_type, inputs, attributes_of(node), [natural(2)] * len(node.outputs))
     for old, new in zip(node.outputs, made.outputs, strict=True):
         conversion.shuffled[old] = (new, index)
+    return True
+
+
+def _absorb_concat(conversion: Conversion, node: ir.Node) -> bool:
+    """Join shuffled columns, and others as they are."""
+    inputs, indices, start = [], [], 0
+    for value in node.inputs:
+        width = _width(value)
+        assert value is not None
+        assert width is not None
+        stored, index = conversion.shuffled.get(value, (None, np.arange(width)))
+        inputs.append(conversion.natural(value, node) if stored is None else stored)
+        indices.append(index + start)
+        start += width
+    made = conversion.replace(node, "Concat", inputs, attributes_of(node), [natural(2)])
+    conversion.shuffled[node.outputs[0]] = (made.outputs[0], np.concatenate(indices))
     return True
 
 
@@ -159,6 +191,34 @@ def _flatten(conversion: Conversion, node: ir.Node) -> bool:
     return True
 
 
+def _regroup(conversion: Conversion, node: ir.Node) -> bool:
+    """Reshape the stored tensor to a stored form of the result, where axes that are joined lie side by side."""
+    data, result = node.inputs[0], node.outputs[0]
+    rank = conversion.rank(data)
+    if data is None or rank is None or result.shape is None or conversion.has(data, natural(rank)):
+        return False
+    before, after = list(data.shape or ()), list(result.shape)
+    axes = next(iter(conversion.forms(data)))
+    made = conversion.wish(result)
+    wished = None if made is None else regrouped(made, after, before)
+    if wished is None or made is None:
+        made = regrouped(axes, before, after)
+    else:
+        axes = wished
+    if made is None or None in made or 0 in before:
+        return False
+    target = [after[axis] for axis in made if axis is not None]
+    symbols = [place for place, size in enumerate(target) if not isinstance(size, int)]
+    if len(symbols) > 1:
+        return False
+    numbers = [size if isinstance(size, int) else -1 for size in target]
+    if symbols == [0] and axes[0] == 0 and before[0] == after[0]:
+        numbers[0] = 0
+    vector = conversion.emitter.vector(numbers, f"{node.name}/shape")
+    conversion.replace(node, "Reshape", [conversion.read(data, axes, node), vector], {}, [made])
+    return True
+
+
 def _flat(conversion: Conversion, node: ir.Node, stored: ir.Value, target: Sequence[int]) -> ir.Value:
     """Return the stored tensor in another shape, as the stand-in of the node's output; a Flatten stays a Flatten."""
     inputs, attributes = [stored], attributes_of(node)
@@ -190,7 +250,7 @@ def _target(node: ir.Node, result: ir.Value) -> list[int] | None:
     target = [int(number) for number in array.reshape(-1)]
     for place in range(1, len(target)):
         if target[place] == 0:
-            size = data.shape[place]
+            size = data.shape[place] if place < len(data.shape) else None
             if not isinstance(size, int):
                 return None
             target[place] = size

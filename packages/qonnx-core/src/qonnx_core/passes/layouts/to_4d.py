@@ -15,7 +15,7 @@ from qonnx_core.passes.layouts.axes import LETTERS, Axes
 from qonnx_core.passes.layouts.conversion import Conversion
 from qonnx_core.passes.layouts.flattening import convert_flattening
 from qonnx_core.passes.layouts.rules import attributes_of, rule_of
-from qonnx_core.passes.layouts.window import Window, window_of
+from qonnx_core.passes.layouts.window import Window, conv_window_of, window_of
 
 _AXES: Axes = (0, 1, 2, None)
 _WINDOWS = frozenset(("AveragePool", "Conv", "ConvTranspose", "LpPool", "MaxPool"))
@@ -46,7 +46,8 @@ class FourAxesTarget:
         """Return why an operator on a signal cannot become one on an image, or None where it can or is none."""
         if not self.is_candidate(node) or node.op_type not in _WINDOWS:
             return None
-        window = window_of(node, automatic=False)
+        find = conv_window_of if node.op_type == "Conv" else window_of
+        window = find(node, automatic=False)
         if isinstance(window, str):
             return window
         if window.num_axes != 1:

@@ -19,7 +19,7 @@ from qonnx_core.passes.layouts.axes import Axes, channels_last
 from qonnx_core.passes.layouts.conversion import Conversion
 from qonnx_core.passes.layouts.flattening import convert_flattening, know_absorbing
 from qonnx_core.passes.layouts.rules import attributes_of, rule_of
-from qonnx_core.passes.layouts.window import Window, window_of
+from qonnx_core.passes.layouts.window import Window, conv_window_of, window_of
 
 _RANKS = (3, 4, 5)
 _LAYOUTS = {3: "NWC", 4: "NHWC", 5: "NDHWC"}
@@ -111,18 +111,18 @@ def _converter(node: ir.Node, model: ir.Model) -> _Make | None:
 
 
 def _no_window(node: ir.Node) -> str | None:
-    window = window_of(node)
+    return _does_not_fit(node, window_of(node))
+
+
+def _no_conv(node: ir.Node) -> str | None:
+    return _does_not_fit(node, conv_window_of(node))
+
+
+def _does_not_fit(node: ir.Node, window: Window | str) -> str | None:
     if isinstance(window, str):
         return window
     rank = Conversion.rank(node.inputs[0])
     return None if rank == window.num_axes + 2 else f"its kernel has {window.num_axes} axes and its data {rank}"
-
-
-def _no_conv(node: ir.Node) -> str | None:
-    weights = Conversion.rank(node.inputs[1])
-    if weights is None:
-        return "the shape of its weights is not known; infer shapes first"
-    return _no_window(node)
 
 
 def _no_max_pool(node: ir.Node) -> str | None:

@@ -65,6 +65,28 @@ def window_of(node: ir.Node, *, automatic: bool = True) -> Window | str:
     return Window(kernel, strides, dilations, pads)
 
 
+def conv_window_of(node: ir.Node, *, channels_last: bool = False, automatic: bool = True) -> Window | str:
+    """Return the window of a Conv whose weights are known to fit it, or the reason why there is none."""
+    window = window_of(node, automatic=automatic)
+    data, weights = node.inputs[:2]
+    if isinstance(window, str):
+        return window
+    if weights is None or weights.shape is None:
+        return "the shape of its weights is not known; infer shapes first"
+    sizes = list(weights.shape)
+    spatial = sizes[1:-1] if channels_last else sizes[2:]
+    if len(sizes) != window.num_axes + 2 or spatial != list(window.kernel):
+        return f"its weights are {weights.shape} and its kernel is {list(window.kernel)}; expected the same sizes"
+    per_group, group = sizes[-1 if channels_last else 1], node.attributes.get_int("group", 1)
+    channels = None if data is None or data.shape is None else data.shape[-1 if channels_last else 1]
+    whole = isinstance(per_group, int) and isinstance(sizes[0], int)
+    if not whole or group < 1 or int(str(sizes[0])) % group:
+        return f"its weights are {weights.shape}, which does not fit {group} groups"
+    if isinstance(channels, int) and isinstance(per_group, int) and channels != per_group * group:
+        return f"its data have {channels} channels and its weights {per_group} in each of {group} groups"
+    return window
+
+
 def _kernel(node: ir.Node) -> tuple[int, ...] | None:
     written = node.attributes.get_ints("kernel_shape")
     if written:
