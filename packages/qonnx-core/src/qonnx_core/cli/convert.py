@@ -69,6 +69,7 @@ def command(
     from qonnx_core.errors import InvalidInput
     from qonnx_core.formats.convert_opset import convert_opset
     from qonnx_core.formats.from_qcdq import from_qcdq
+    from qonnx_core.formats.functions import undefined_operators
     from qonnx_core.formats.plain import lower_to_plain_onnx
     from qonnx_core.formats.qcdq import Conversion
     from qonnx_core.formats.to_qcdq import to_qcdq
@@ -89,7 +90,7 @@ def command(
         case Form.PLAIN:
             result = Conversion(lower_to_plain_onnx(source), ours)
         case Form.FUNCTIONS:
-            result = Conversion(source, ours)
+            result = Conversion(source, ours, undefined_operators(source))
         case None:
             result = Conversion(source, 0)
     written = result.model

@@ -11,18 +11,23 @@ from qonnx_core.errors import Unsupported
 from qonnx_core.formats.opsets import TARGET_OPSET
 from qonnx_core.ops.builder import FunctionBuilder, Operand
 from qonnx_core.ops.op import QonnxOp, attribute_type
-from qonnx_core.ops.registry import op_of
+from qonnx_core.ops.registry import LISTED_ONLY, op_class_of, op_of
 
 
 def add_functions(model: ir.Model) -> ir.Model:
     """Return a copy of the model that carries the function of every operator of ours that it uses.
 
-    Runtimes put the bodies into the graph under the model's opset, so they are written in that one.
+    Models that GenericPartition nodes name take their places. A file with such functions is read back without them: the
+    operators are those of the format, whatever body a file gives them. Runtimes put the bodies into the graph under the
+    model's opset, so they are written in that one.
 
     Raises:
         Unsupported: an operator has no body in the opset of the model; lists the nodes of it.
     """
+    from qonnx_core.formats.nested_models import inline_nested_models  # which reads models, and so functions
+
     copy = model.clone()
+    inline_nested_models(copy)
     variants: dict[type[QonnxOp], dict[tuple[tuple[str, str | int], ...], QonnxOp]] = {}
     graphs = [*copy.graphs(), *(function.graph for function in copy.functions.values())]
     for node in (node for graph in graphs for node in graph):
@@ -42,6 +47,20 @@ def add_functions(model: ir.Model) -> ir.Model:
             raise Unsupported(f"operators have no definition in opset {opset}, which the model imports:", refused)
     copy.ir_version = max(copy.ir_version, 9)
     return copy
+
+
+def undefined_operators(model: ir.Model) -> tuple[str, ...]:
+    """Return one sentence for each node that a stock runtime cannot run even with the functions attached."""
+    known = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+    return tuple(
+        f"{node.name or node.outputs[0].name} ({node.domain}::{node.op_type}): is defined neither by ONNX nor here"
+        for graph in model.graphs()
+        for node in graph
+        if node.domain not in known
+        and node.op_identifier() not in model.functions
+        and op_class_of(node, model.opset_imports) is None
+        and node.op_type not in LISTED_ONLY
+    )
 
 
 def _is_ours(identifier: tuple[str, str, str], op_classes: Iterable[type[QonnxOp]]) -> bool:
