@@ -20,7 +20,7 @@ from qonnx_core.ops.op import DOMAIN
 from qonnx_core.ops.quant import Quant
 from qonnx_core.ops.registry import op_of
 from qonnx_core.passes.base import graphs_of, is_standard, replace_value
-from qonnx_core.passes.layouts.emitter import Emitter
+from qonnx_core.passes.layouts.emitter import Emitter, stem_of
 from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.statics import Statics
 from qonnx_core.passes.layouts.window import Window, conv_window_of
@@ -159,7 +159,7 @@ class _Lowering:
         """Replace one Conv."""
         data, result = node.inputs[0], node.outputs[0]
         assert data is not None
-        stem = node.name or result.name or "conv"
+        stem = stem_of(node)
         current = data if plan.channels_last else self._channels_last(node, data, plan, stem)
         if not plan.window.is_pointwise:
             current = self._windows(node, data, current, plan, stem)
@@ -181,12 +181,13 @@ class _Lowering:
         product.metadata_props.update(node.metadata_props)
         if not plan.channels_last:
             current = self._channels_first(node, current, rank, stem)
-        name = result.name
+        name, own = result.name, node.name
         current.type, current.shape = result.type, result.shape
         replace_value(result, current)
         self._emitter.graph.remove(node, safe=True)
         result.name = f"{name}_replaced"
         current.name = name
+        product.name = own or product.name
 
     def _channels_first(self, node: ir.Node, current: ir.Value, rank: int, stem: str) -> ir.Value:
         return self._emitter.node(
@@ -302,7 +303,7 @@ class _Lowering:
         array = _blocks(_to_matrix(4, dataclasses.replace(plan, channels_last=False)), plan)(ones)
         mask = self._emitter.constant(array, f"{weights.name}/blocks")
         made = self._emitter.node(
-            node, "Mul", [moved, mask], stem=f"{node.name or 'conv'}/mask", outputs=[f"{weights.name}/masked"]
+            node, "Mul", [moved, mask], stem=f"{stem_of(node)}/mask", outputs=[f"{weights.name}/masked"]
         ).outputs[0]
         made.type, made.shape = weights.type, ir.Shape(array.shape)
         set_datatype(made, None)
@@ -311,7 +312,7 @@ class _Lowering:
 
     def _computed(self, node: ir.Node, weights: ir.Value, rank: int, rows: int, plan: _Plan) -> ir.Value:
         """Return weights that are computed while the model runs, as a matrix."""
-        stem = f"{node.name or 'conv'}/weights"
+        stem = f"{stem_of(node)}/weights"
         permutation = [*range(1, rank), 0] if plan.channels_last else [*range(2, rank), 1, 0]
         moved = self._emitter.node(
             node, "Transpose", [weights], {"perm": permutation}, stem=stem, outputs=[f"{stem}/transposed"], source=node

@@ -12,7 +12,7 @@ from qonnx_core.ir.annotations import get_datatype, set_datatype
 from qonnx_core.ops.im2col import Im2Col
 from qonnx_core.ops.registry import op_of
 from qonnx_core.passes.base import graphs_of
-from qonnx_core.passes.layouts.emitter import Emitter, taken_names
+from qonnx_core.passes.layouts.emitter import Emitter, stem_of, taken_names
 from qonnx_core.passes.layouts.shapes import know_shapes
 
 
@@ -73,7 +73,7 @@ class RebalanceIm2Col:
         assert data.shape is not None
         extracted = self.extract_channels
         height, width = int(str(data.shape[1])), int(str(data.shape[2])) // extracted
-        stem = f"{node.name or node.outputs[0].name}/rebalanced"
+        stem = f"{stem_of(node)}/rebalanced"
         target = emitter.vector([0, height, width, extracted], f"{stem}/shape")
         made = emitter.node(
             node, "Reshape", [data, target], stem=f"{stem}/reshape", outputs=[stem], source=node

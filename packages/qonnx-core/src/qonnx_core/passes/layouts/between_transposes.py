@@ -10,7 +10,7 @@ import onnx_ir as ir
 from qonnx_core.ir.annotations import get_datatype, set_datatype, set_layout
 from qonnx_core.passes.base import replace_value
 from qonnx_core.passes.layouts.axes import LETTERS, channels_last, moved_sizes
-from qonnx_core.passes.layouts.emitter import Emitter
+from qonnx_core.passes.layouts.emitter import Emitter, stem_of
 
 
 def channels_last_between(
@@ -21,7 +21,7 @@ def channels_last_between(
     assert data is not None
     assert data.shape is not None
     rank = len(data.shape)
-    axes, stem = channels_last(rank), node.name or f"{result.name}/node"
+    axes, stem = channels_last(rank), stem_of(node)
     letters = LETTERS[rank]
     last = tuple(letters[axis] for axis in axes if axis is not None)
     to_last = emitter.node(

@@ -17,7 +17,7 @@ from qonnx_core.ir.annotations import get_layout, merge_annotations, set_layout
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.passes.base import has_graphs, is_standard
 from qonnx_core.passes.layouts.axes import LETTERS, Axes, moved_array, moved_sizes, natural
-from qonnx_core.passes.layouts.emitter import Emitter
+from qonnx_core.passes.layouts.emitter import Emitter, stem_of
 from qonnx_core.passes.layouts.regroup import regrouped
 from qonnx_core.passes.layouts.statics import Statics
 
@@ -257,7 +257,7 @@ class Conversion:
             op_type,
             used,
             attributes,
-            stem=node.name or f"{node.outputs[0].name}/node",
+            stem=stem_of(node),
             outputs=[f"{value.name}/{self.target.suffix}" for value in node.outputs],
             domain=node.domain if domain is None else domain,
             source=node,

@@ -23,6 +23,11 @@ def taken_names(model: ir.Model) -> set[str]:
     return taken
 
 
+def stem_of(node: ir.Node) -> str:
+    """Return what new names around a node begin with: its name, or that of its output."""
+    return node.name or node.outputs[0].name or node.op_type
+
+
 class Emitter:
     """Adds to one graph of a model; constants go there too.
 
@@ -33,13 +38,15 @@ class Emitter:
         self.model = model
         self.graph = graph
         self._taken = taken_names(model) if taken is None else taken
+        self._last: dict[str, int] = {}  # the number that was given last to a stem
 
     def fresh(self, stem: str) -> str:
         """Return a name that starts with ``stem`` and that no tensor and no node has."""
-        name, number = stem, 0
+        name, number = stem, self._last.get(stem, 0)
         while name in self._taken:
             number += 1
             name = f"{stem}_{number}"
+        self._last[stem] = number
         self._taken.add(name)
         return name
 

@@ -14,6 +14,7 @@ from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import is_standard
 from qonnx_core.passes.layouts.axes import Axes, natural, place_of, same_order, without
 from qonnx_core.passes.layouts.conversion import Conversion
+from qonnx_core.passes.layouts.emitter import stem_of
 from qonnx_core.passes.layouts.regroup import regrouped
 from qonnx_core.passes.layouts.rules import attributes_of
 from qonnx_core.passes.layouts.statics import BROADCASTING, UNARY
@@ -214,7 +215,7 @@ def _regroup(conversion: Conversion, node: ir.Node) -> bool:
     numbers = [size if isinstance(size, int) else -1 for size in target]
     if symbols == [0] and axes[0] == 0 and before[0] == after[0]:
         numbers[0] = 0
-    vector = conversion.emitter.vector(numbers, f"{node.name}/shape")
+    vector = conversion.emitter.vector(numbers, f"{stem_of(node)}/shape")
     conversion.replace(node, "Reshape", [conversion.read(data, axes, node), vector], {}, [made])
     return True
 
@@ -223,7 +224,7 @@ def _flat(conversion: Conversion, node: ir.Node, stored: ir.Value, target: Seque
     """Return the stored tensor in another shape, as the stand-in of the node's output; a Flatten stays a Flatten."""
     inputs, attributes = [stored], attributes_of(node)
     if node.op_type == "Reshape":
-        inputs.append(conversion.emitter.vector(target, f"{node.name}/shape"))
+        inputs.append(conversion.emitter.vector(target, f"{stem_of(node)}/shape"))
     made = conversion.replace(node, node.op_type, inputs, attributes, [natural(len(target))])
     return made.outputs[0]
 
@@ -269,7 +270,7 @@ def _unflatten(conversion: Conversion, node: ir.Node) -> bool:
     if target is None or axes[0] != 0 or not same_order(axes, sizes):
         return False
     moved = [1 if axis is None else target[axis] for axis in axes]
-    inputs = [conversion.natural(data, node), conversion.emitter.vector(moved, f"{node.name}/shape")]
+    inputs = [conversion.natural(data, node), conversion.emitter.vector(moved, f"{stem_of(node)}/shape")]
     conversion.replace(node, "Reshape", inputs, {}, [axes])
     return True
 
@@ -284,7 +285,7 @@ def _squeeze(conversion: Conversion, node: ir.Node) -> bool:
     removed = [int(axis) % len(data.shape or ()) for axis in numbers.reshape(-1)]
     places = [place_of(axis, axes) for axis in removed]
     places += [place for place, axis in enumerate(axes) if axis is None]
-    vector = conversion.emitter.vector(sorted(places), f"{node.name}/axes")
+    vector = conversion.emitter.vector(sorted(places), f"{stem_of(node)}/axes")
     conversion.replace(node, "Squeeze", [conversion.read(data, axes, node), vector], {}, [without(axes, removed)])
     return True
 
@@ -304,6 +305,6 @@ def _unsqueeze(conversion: Conversion, node: ir.Node) -> bool:
     number = {axis: index for index, axis in enumerate(sorted(kept))}
     inner = tuple(number[axis] for axis in kept)
     places = [place for place, axis in enumerate(axes) if axis is None or axis in added]
-    vector = conversion.emitter.vector(places, f"{node.name}/axes")
+    vector = conversion.emitter.vector(places, f"{stem_of(node)}/axes")
     conversion.replace(node, "Unsqueeze", [conversion.read(data, inner, node), vector], {}, [axes])
     return True

@@ -14,6 +14,7 @@ from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import is_standard
 from qonnx_core.passes.layouts.axes import Axes, moved_sizes, natural, place_of, without
 from qonnx_core.passes.layouts.conversion import Conversion
+from qonnx_core.passes.layouts.emitter import stem_of
 from qonnx_core.passes.layouts.statics import BROADCASTING, UNARY
 
 Rule = Callable[[Conversion, ir.Node], bool]
@@ -114,7 +115,9 @@ def slices(conversion: Conversion, node: ir.Node) -> bool:
         if not isinstance(count, int):
             return False
         numbers = np.arange(count)
-    places = conversion.emitter.vector([place_of(int(axis), axes) for axis in numbers.reshape(-1)], f"{node.name}/axes")
+    places = conversion.emitter.vector(
+        [place_of(int(axis), axes) for axis in numbers.reshape(-1)], f"{stem_of(node)}/axes"
+    )
     rest = [None if value is None else conversion.natural(value, node) for value in listed[1:5]]
     rest[2] = places
     conversion.replace(node, "Slice", [conversion.read(data, axes, node), *rest], {}, [axes])
@@ -135,10 +138,10 @@ def pad(conversion: Conversion, node: ir.Node) -> bool:
         places = np.arange(rank) if listed is None else listed.reshape(-1) % rank
         begins[places], ends[places] = numbers.reshape(2, -1)
         moved = [*moved_sizes(begins.tolist(), axes, 0), *moved_sizes(ends.tolist(), axes, 0)]
-        amounts = conversion.emitter.vector(moved, f"{node.name}/pads")
+        amounts = conversion.emitter.vector(moved, f"{stem_of(node)}/pads")
     elif chosen is None and None not in axes:
         order = [axis for axis in axes if axis is not None]
-        picked = conversion.emitter.vector([*order, *(axis + rank for axis in order)], f"{node.name}/order")
+        picked = conversion.emitter.vector([*order, *(axis + rank for axis in order)], f"{stem_of(node)}/order")
         amounts = conversion.insert(node, "Gather", [conversion.natural(pads, node), picked], pads, "moved", axis=0)
     else:
         return False
@@ -169,7 +172,7 @@ def resize(conversion: Conversion, node: ir.Node) -> bool:
         if numbers is None or numbers.size == 0:
             inputs.append(None)
         else:
-            inputs.append(conversion.emitter.constant(numbers, f"{node.name}/{what}"))
+            inputs.append(conversion.emitter.constant(numbers, f"{stem_of(node)}/{what}"))
     attributes = attributes_of(node)
     attributes.pop("axes", None)
     conversion.replace(node, "Resize", inputs, attributes, [axes])
@@ -200,7 +203,7 @@ def tile(conversion: Conversion, node: ir.Node) -> bool:
     if axes is None or data is None or numbers is None:
         return False
     repeats = conversion.emitter.vector(
-        [int(str(number)) for number in moved_sizes(numbers.reshape(-1).tolist(), axes)], f"{node.name}/repeats"
+        [int(str(number)) for number in moved_sizes(numbers.reshape(-1).tolist(), axes)], f"{stem_of(node)}/repeats"
     )
     conversion.replace(node, "Tile", [conversion.read(data, axes, node), repeats], {}, [axes])
     return True
@@ -259,7 +262,7 @@ def reduction(conversion: Conversion, node: ir.Node) -> bool:
     result = axes if keeps else without(axes, reduced)
     if not keeps:
         places = sorted([*places, *(place for place, axis in enumerate(axes) if axis is None)])
-    vector = conversion.emitter.vector(places, f"{node.name}/axes")
+    vector = conversion.emitter.vector(places, f"{stem_of(node)}/axes")
     conversion.replace(
         node, node.op_type, [conversion.read(data, axes, node), vector], {"keepdims": int(keeps)}, [result]
     )
@@ -292,7 +295,7 @@ def shape(conversion: Conversion, node: ir.Node) -> bool:
     order = [place_of(axis, axes) for axis in range(first, last)]
     whole = conversion.insert(node, "Shape", [stored], node.outputs[0], "stored")
     whole.shape = ir.Shape([len(axes)])
-    inputs = [whole, conversion.emitter.vector(order, f"{node.name}/order")]
+    inputs = [whole, conversion.emitter.vector(order, f"{stem_of(node)}/order")]
     conversion.replace(node, "Gather", inputs, {"axis": 0}, [natural(1)])
     return True
 

@@ -50,7 +50,8 @@ class FourAxesTarget:
         window = find(node, automatic=False)
         if isinstance(window, str):
             return window
-        if window.num_axes != 1:
+        weights = Conversion.rank(node.inputs[1]) if node.op_type.startswith("Conv") else 3
+        if window.num_axes != 1 or weights != 3:
             return f"its kernel has {window.num_axes} axes and its data 3"
         storage = node.attributes.get_int("storage_order", 0)
         return "it numbers its indices by columns (storage_order 1); expected by rows" if storage else None

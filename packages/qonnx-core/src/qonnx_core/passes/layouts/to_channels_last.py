@@ -17,6 +17,7 @@ from qonnx_core.ops.registry import op_of
 from qonnx_core.passes.base import is_standard
 from qonnx_core.passes.layouts.axes import Axes, channels_last
 from qonnx_core.passes.layouts.conversion import Conversion
+from qonnx_core.passes.layouts.emitter import stem_of
 from qonnx_core.passes.layouts.flattening import convert_flattening, know_absorbing
 from qonnx_core.passes.layouts.rules import attributes_of, rule_of
 from qonnx_core.passes.layouts.window import Window, conv_window_of, window_of
@@ -242,7 +243,7 @@ _BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
 def _global(op_type: str) -> _Make:
     def make(conversion: Conversion, node: ir.Node, data: ir.Value) -> None:
         axes = _axes_of(node)
-        places = conversion.emitter.vector(range(1, len(axes) - 1), f"{node.name}/axes")
+        places = conversion.emitter.vector(range(1, len(axes) - 1), f"{stem_of(node)}/axes")
         conversion.replace(node, op_type, [data, places], {"keepdims": 1}, [axes])
 
     return make
@@ -261,7 +262,7 @@ def _average_pool(conversion: Conversion, node: ir.Node, data: ir.Value) -> None
     assert isinstance(channels, int)
     assert source.dtype is not None
     dtype = source.dtype.numpy()
-    stem = node.name or "average"
+    stem = stem_of(node)
     ones = conversion.emitter.constant(np.ones((channels, *window.kernel, 1), dtype), f"{stem}/ones")
     total = conversion.emitter.node(
         node,
