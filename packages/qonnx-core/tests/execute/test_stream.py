@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import onnx.parser
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import qonnx_core
 from qonnx_core.errors import InvalidInput
-from qonnx_core.execute.array_files import spans
+from qonnx_core.execute.array_files import ArrayFile, spans
 from qonnx_core.formats.reader import from_proto
 
 HEAD = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
@@ -245,3 +248,32 @@ def test_memory_is_that_of_a_batch_and_not_of_the_file(tmp_path: Path) -> None:
     kilobytes, total = done.stdout.split()
     assert float(total) == 20_000_000
     assert int(kilobytes) < 20_000
+
+
+SEEDS = [_npy(X), _npy(np.asfortranarray(X)), _npz("x.npy", _npy(X)), _npy(np.zeros((), np.int64)), _npy(X[:0])]
+PIECES = [b"(", b"'", b"[", b"{", b"L", b"\n", b"|O", b"None", b"-1", b"9" * 20, b"\x00", b"descr", b"\\", b'"""', b"#"]
+
+
+@settings(derandomize=True, deadline=None, max_examples=400)
+@given(
+    seed=st.sampled_from(SEEDS),
+    changes=st.lists(
+        st.tuples(st.integers(0, 200), st.integers(0, 4), st.one_of(st.sampled_from(PIECES), st.binary(max_size=3))),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def test_a_damaged_file_is_read_or_refused(
+    seed: bytes, changes: list[tuple[int, int, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    content = seed
+    for place, removed, piece in changes:
+        content = content[:place] + piece + content[place + removed :]
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(content)
+    with contextlib.suppress(InvalidInput):
+        file = ArrayFile(path)
+        for name in file.headers:
+            file.read(name)
+        for _ in file.rows({name: name for name in file.headers}, 4):
+            pass

@@ -19,6 +19,7 @@ from numpy.lib.npyio import NpzFile
 
 from qonnx_core.build.config import require_file
 from qonnx_core.errors import InvalidInput
+from qonnx_core.execute.array_files import HEADER_ERRORS
 from qonnx_core.execute.samples import INPUT_ALIASES as INPUT_ALIASES
 from qonnx_core.formats.writer import check_target
 from qonnx_core.ir.grid import Grid
@@ -71,7 +72,7 @@ def read_archive(path: Path) -> dict[str, Array]:
             if not isinstance(archive, NpzFile):
                 raise InvalidInput(f"{path}: holds a single array; expected an .npz with arrays under names; {write}.")
             return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (*HEADER_ERRORS, OSError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidInput(f"{path}: not an .npz file of numbers ({error}); {write}.") from error
 
 

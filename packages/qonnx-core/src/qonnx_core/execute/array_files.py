@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -39,6 +41,25 @@ def spans(count: int, size: int) -> Iterator[tuple[int, int]]:
         if stop == count:
             return
         start = stop
+
+
+# What numpy raises for a header that is no dictionary with a shape and an element type; it is parsed as a literal.
+HEADER_ERRORS = (ValueError, TypeError, OverflowError, IndexError, SyntaxError, tokenize.TokenError)
+
+
+def _read_header(stream: IO[bytes], what: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether columns come first, and element type; leave the stream behind them."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about headers of old versions of numpy
+            if version == (1, 0):
+                return np.lib.format.read_array_header_1_0(stream)
+            if version == (2, 0):
+                return np.lib.format.read_array_header_2_0(stream)
+    except HEADER_ERRORS as error:
+        raise InvalidInput(f"{what}: not an .npz file of numbers, nor an .npy file ({error}); {_ADVICE}.") from error
+    raise InvalidInput(f"{what}: is written in version {version} of the format; expected 1 or 2; {_ADVICE}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +173,7 @@ class ArrayFile:
     def _header(self, stream: IO[bytes], name: str, size: int) -> ArrayHeader:
         """Return what stands in front of the numbers, and leave the stream behind it; ``size`` is that of the file."""
         what = f"{self.where}: array {name!r}" if name else self.where
-        version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
-        elif version == (2, 0):
-            shape, by_columns, dtype = np.lib.format.read_array_header_2_0(stream)
-        else:
-            raise InvalidInput(f"{what}: is written in version {version} of the format; expected 1 or 2; {_ADVICE}.")
+        shape, by_columns, dtype = _read_header(stream, what)
         if dtype.kind not in "biuf":
             kind = "Python objects, which are never loaded" if dtype.hasobject else f"elements of type {dtype}"
             raise InvalidInput(f"{what}: holds {kind}; expected numbers. Store it as an array of numbers.")
