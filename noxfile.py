@@ -130,8 +130,25 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def benchmarks(session: nox.Session) -> None:
-    """Print tables of ratios against what users would otherwise pick, measured side by side in one run."""
+    """Measure ratios against what users would otherwise pick; write docs/benchmarks.md and its chart.
+
+    The qonnx package runs in an environment of its own. ``-- --quick`` shows in a minute or two that everything runs,
+    and writes nothing into docs.
+    """
     install(session, *(f"{ROOT / 'packages' / package}[{EXTRAS.get(package, 'test')}]" for package in PACKAGES))
-    install(session, "qonnx")
+    install(session, "matplotlib")
+    temporary = Path(session.create_tmp())
+    reference, results = temporary / "reference", temporary / "results"
+    python = str(reference / "bin" / "python")
+    if not Path(python).exists():
+        session.run("python", "-m", "venv", str(reference))
+    requirements = ("--constraint", str(CONSTRAINTS), "qonnx", "hls4ml")
+    session.run(python, "-m", "pip", "install", "--quiet", *requirements, external=True)
+    shutil.rmtree(results, ignore_errors=True)
+    quick = "--quick" in session.posargs
+    shared = ["--results", str(results)] + ([] if quick else ["--markdown", str(ROOT / "docs" / "benchmarks.md")])
     for script in sorted((ROOT / "benchmarks").glob("*.py")):
-        session.run("python", str(script), *session.posargs, env=ENVIRONMENT)
+        if script.name != "chart.py":
+            session.run("python", str(script), "--reference", python, *shared, *session.posargs, env=ENVIRONMENT)
+    image = [] if quick else ["--image", str(ROOT / "docs" / "images" / "benchmarks.png")]
+    session.run("python", "benchmarks/chart.py", *shared, *image)

@@ -1,7 +1,7 @@
 """Samples that come out differently: hls4ml by its own ONNX front end, and this road through hls4ml.
 
     nox -s benchmarks
-    python benchmarks/exactness.py
+    python benchmarks/exactness.py [--quick]
 
 Both get the same files. hls4ml alone gets them as its users prepare them: cleaned by the qonnx package, types from
 ``config_from_onnx_model`` with granularity per name. The weights are random.
@@ -9,20 +9,14 @@ Both get the same files. hls4ml alone gets them as its users prepare them: clean
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 import tempfile
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hls4ml imports TensorFlow where it is installed
-
 import numpy as np
 import onnx_ir as ir
-from measuring import Result
+from measuring import Result, arguments, progress
+from measuring.reference import Reference, ReferenceFailed
 from numpy.typing import NDArray
 
 import qonnx_core
@@ -42,21 +36,15 @@ MODELS = {
 }
 
 
-def by_hls4ml_alone(file: Path, x: NDArray[np.float32], folder: Path) -> NDArray[Any]:
-    """Return the outputs of the compiled hls4ml project."""
-    import hls4ml
-    from qonnx.core.modelwrapper import ModelWrapper
-    from qonnx.util.cleanup import cleanup_model
-
-    wrapper = cleanup_model(ModelWrapper(str(file)))
-    config = hls4ml.utils.config_from_onnx_model(
-        wrapper, granularity="name", backend="Vitis", default_precision="fixed<32,16>"
-    )
-    project = hls4ml.converters.convert_from_onnx_model(
-        wrapper, hls_config=config, output_dir=str(folder), backend="Vitis", io_type="io_parallel"
-    )
-    project.compile()
-    return np.asarray(project.predict(np.ascontiguousarray(x))).reshape(len(x), -1)
+def by_hls4ml_alone(reference: Reference, file: Path, x: NDArray[np.float32], folder: Path) -> NDArray[Any] | str:
+    """Return the outputs of the compiled hls4ml project, or the class of what it raised."""
+    inputs, outputs = folder / "x.npy", folder / "y.npy"
+    np.save(inputs, x)
+    try:
+        reference.ask("hls4ml", file=str(file), x=str(inputs), folder=str(folder / file.stem), output=str(outputs))
+    except ReferenceFailed as error:
+        return error.kind
+    return np.asarray(np.load(outputs))
 
 
 def by_this_road(model: ir.Model, x: NDArray[np.float32], folder: Path) -> NDArray[Any]:
@@ -71,22 +59,16 @@ def by_this_road(model: ir.Model, x: NDArray[np.float32], folder: Path) -> NDArr
     return qonnx_core.compile_model(form.post).run({name: found.astype(dtype.numpy())})["global_out"]
 
 
-def quietly(run: Callable[[], NDArray[Any]]) -> NDArray[Any] | str:
-    """Return what a run gives, without what it prints, or the class of what it raises."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return run()
-        except Exception as error:
-            return type(error).__name__
-
-
 def main() -> None:
     """Compare both with the executed model and print the table."""
+    options = arguments("Samples that come out differently")
     rows = []
     x = INPUT.to_values(np.random.default_rng(0).integers(-128, 128, (SAMPLES, 16)))
-    with tempfile.TemporaryDirectory() as folder:
-        for number, (name, shape) in enumerate(MODELS.items()):
+    models = list(MODELS.items())[: 1 if options.quick else None]
+    with tempfile.TemporaryDirectory() as folder, Reference(options.reference) as reference:
+        versions = reference.versions()
+        for number, (name, shape) in enumerate(models):
+            progress(f"exactness: {name}")
             file = Path(folder) / f"model_{number}.onnx"
             qonnx_core.save(random_mlp(21 + number, shape), file)
             model = qonnx_core.cleanup_model(qonnx_core.load(file))
@@ -101,16 +83,16 @@ def main() -> None:
                 answers = int((expected.max(1) - answered > bound).sum())
                 return f"{(error > bound).any(1).sum()} (by up to {error.max():.2g}; {answers} other answers)"
 
-            alone = quietly(lambda file=file, number=number: by_hls4ml_alone(file, x, Path(folder) / f"alone_{number}"))
-            ours = quietly(lambda model=model, number=number: by_this_road(model, x, Path(folder) / f"ours_{number}"))
+            alone = by_hls4ml_alone(reference, file, x, Path(folder))
+            ours = by_this_road(model, x, Path(folder) / f"ours_{number}")
             rows.append((name, str(SAMPLES), text(alone), text(ours)))
     columns = ("perceptron 16-32-16-5", "samples", "differ: hls4ml alone", "differ: through backend-hls4ml")
     note = (
         "A sample differs where an output is further from the executed model than 4 ulp of the largest output; its "
         "answer is the index of the largest output, ties aside."
     )
-    distributions = ("qonnx-core", "backend-hls4ml", "hls4ml", "qonnx", "onnxruntime")
-    Result("exactness", "Exactness of the emulated C++", columns, rows, distributions, note).show()
+    distributions = ("qonnx-core", "backend-hls4ml", *versions, "onnxruntime")
+    Result("exactness", "Exactness of the emulated C++", columns, rows, distributions, note).show(options)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """LUTs of synthesized layers against what FINN estimates for its own.
 
     nox -s benchmarks
-    python benchmarks/resources.py
+    python benchmarks/resources.py [--quick]
 
 Each row is one layer of FINN's TFC with 1-bit weights and 2-bit activations at FINN's published folding, with random
 weights: a matrix product with thresholds behind it, with the streams around it. FINN's number is the formula of its HLS
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-from measuring import Result
+from measuring import Result, arguments, progress
 
 import qonnx_core
 from backend_finn import BACKEND
@@ -83,9 +83,11 @@ def finn_estimate(rows: int, columns: int, pe: int, simd: int) -> tuple[int, int
 
 def main() -> None:
     """Synthesize each layer and print the table."""
+    options = arguments("LUTs of layers")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for inputs, outputs, pe, simd in LAYERS:
+        for inputs, outputs, pe, simd in LAYERS[-1:] if options.quick else LAYERS:
+            progress(f"synthesizing {inputs} to {outputs}")
             model = qonnx_core.cleanup_model(layer(inputs, outputs))
             form = to_integer_form(model, {"global_in": Grid.parse("UINT2")}, quantizer=BACKEND.quantizer)
             folding = {"Defaults": {}, "MVAU_0": {"PE": pe, "SIMD": simd}}
@@ -114,7 +116,8 @@ def main() -> None:
         "LUT ratio",
     )
     note = "Synthesized by Yosys for 7-series. FINN's numbers are its own formula; nothing of FINN was built here."
-    Result("resources", "Layers of TFC", columns, rows, ("backend-finn", "qonnx-core", "pyosys"), note).show()
+    distributions = ("backend-finn", "qonnx-core", "pyosys")
+    Result("resources", "Layers of TFC", columns, rows, distributions, note).show(options)
 
 
 if __name__ == "__main__":
