@@ -302,6 +302,23 @@ def test_constant_channels_pass_quantizers_and_flattening_into_a_sum() -> None:
     assert shapes(pruned)["v"] == [8, 2]
 
 
+def test_channels_that_fed_only_removed_ones_go_too() -> None:
+    text = """g (float[N, 2] x) => (float[N, 2] y) <float[2, 3] a, float[3, 3] b, float[3, 2] c>
+      { m = MatMul(x, a) r = Relu(m) n = MatMul(r, b) s = Relu(n) y = MatMul(s, c) }"""
+    model = build(text)
+    with_zeros(model, "c", 0, 0)
+    with_zeros(model, "b", 0, 1)
+    value = model.graph.initializers["b"]
+    assert value.const_value is not None
+    array = value.const_value.numpy().copy()
+    array[1, 0] = 5  # channel 1 of r feeds channel 0 of s alone, which nobody reads
+    value.const_value = ir.tensor(array, name="b")
+    pruned = check_pass(PruneChannels(zero_channels=True), model, samples(model), min_edits=1)
+    assert shapes(pruned)["b"] == [2, 2]
+    report = prune_channels(model, zero_channels=True)
+    assert (report.removed["b"], report.removed["a"]) == ({0: (1,), 1: (0,)}, {1: (1,)})
+
+
 def test_the_last_channel_stays() -> None:
     text = "g (float[N, 2] x) => (float[N, 2] y) <float[2, 3] w, float[3, 2] v> { m = MatMul(x, w) y = MatMul(m, v) }"
     model = build(text)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from qonnx_core.errors import Unsupported
 from qonnx_core.passes.infer_shapes import InferShapes
@@ -16,6 +18,7 @@ from qonnx_core.passes.prune.plan import Plan, Refusal, make_plan
 from qonnx_core.passes.prune.slices import Contraction
 from qonnx_core.passes.remove_unused import RemoveUnused
 
+Array = NDArray[Any]
 _NONE: Channels = {}
 
 
@@ -93,15 +96,43 @@ def prune_channels(
     if not channels and not zero_channels:
         return PruneReport({})
     InferShapes().run(model)
+    counted = _Counted()
     plan = make_plan(model, channels, zero_channels=zero_channels, lossy=lossy)
-    if strict and plan.refused:
-        raise Unsupported("the model cannot lose these channels:", [str(refusal) for refusal in plan.refused])
-    report = PruneReport(_removed(plan), plan.refused)
-    if plan.removed.any():
+    refused = plan.refused
+    if strict and refused:
+        raise Unsupported("the model cannot lose these channels:", [str(refusal) for refusal in refused])
+    while plan.removed.any():
+        counted.note(plan)
         _apply(model, plan, lossy=lossy)
-    if zero_channels and plan.removed.any():  # what fed only removed channels is without effect now
-        prune_channels(model, zero_channels=True, lossy=lossy)
-    return report
+        if not zero_channels:
+            break
+        plan = make_plan(model, {}, zero_channels=True, lossy=lossy)  # what fed only removed channels
+    return PruneReport(counted.removed(), refused)
+
+
+class _Counted:
+    """Counts removed channels as the model had them before the first step."""
+
+    def __init__(self) -> None:
+        self._left: dict[tuple[str, int], Array] = {}
+        self._gone: dict[str, dict[int, list[int]]] = {}
+
+    def note(self, plan: Plan) -> None:
+        """Note the slices that a step removes."""
+        for value, axis, first, size in plan.slices.places():
+            gone = plan.removed[first : first + size]
+            if gone.any():
+                key = (value.name or "", axis)
+                numbers = self._left.get(key, np.arange(size))
+                self._gone.setdefault(key[0], {}).setdefault(axis, []).extend(int(c) for c in numbers[gone])
+                self._left[key] = numbers[~gone]
+
+    def removed(self) -> dict[str, dict[int, tuple[int, ...]]]:
+        """Return ``{tensor: {axis: (channels,)}}``."""
+        return {
+            name: {axis: tuple(sorted(channels)) for axis, channels in axes.items()}
+            for name, axes in self._gone.items()
+        }
 
 
 def mask_channels(model: ir.Model, channels: Channels, *, lossy: bool = True) -> ir.Model:
@@ -126,16 +157,7 @@ def mask_channels(model: ir.Model, channels: Channels, *, lossy: bool = True) ->
     return copy
 
 
-def _removed(plan: Plan) -> dict[str, dict[int, tuple[int, ...]]]:
-    removed: dict[str, dict[int, tuple[int, ...]]] = {}
-    for value, axis, first, size in plan.slices.places():
-        gone = np.flatnonzero(plan.removed[first : first + size])
-        if gone.size:
-            removed.setdefault(value.name or "", {})[axis] = tuple(int(channel) for channel in gone)
-    return removed
-
-
-def _removed_data(plan: Plan) -> dict[Contraction, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+def _removed_data(plan: Plan) -> dict[Contraction, NDArray[np.bool_]]:
     result = {}
     for contraction in plan.slices.contractions:
         ids = plan.slices.ids(contraction.data, contraction.data_axis)
