@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -125,3 +126,13 @@ def test_bash_completes_commands_and_models(model: Path) -> None:
     assert completed("qonnx run model.onnx --intermediate global_o") == ["global_out"]
     assert "MatMul_0_out0" in completed("qonnx stats model.onnx --tensor MatMul_")
     assert completed("qonnx run nothing.onnx --intermediate global_o") == []
+
+
+def test_one_of_two_models_comes_from_standard_input(model: Path, tmp_path: Path) -> None:
+    width = int(load(model).graph.inputs[0].shape[1])
+    np.save(tmp_path / "x.npy", np.zeros((3, width), np.float32))
+    done = run("diff", model, "-", "--data", tmp_path / "x.npy", "--json", stdin=model.read_bytes())
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["check"]["equal"] == 3
+    done = run("diff", "-", "-", "--data", tmp_path / "x.npy", stdin=model.read_bytes())
+    assert b"stands for several inputs" in done.stderr

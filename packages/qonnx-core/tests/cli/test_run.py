@@ -174,7 +174,7 @@ def test_empty_standard_input_is_refused(model: Path) -> None:
         code, _, err = run(*arguments, stdin=b"")
         assert code == 1
         assert err.startswith("error: standard input: ")
-    assert "stands for both" in run("run", "-", "--data", "-", stdin=b"")[2]
+    assert "stands for several" in run("run", "-", "--data", "-", stdin=b"")[2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

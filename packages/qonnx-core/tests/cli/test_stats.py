@@ -145,4 +145,4 @@ def test_data_that_do_not_fit_are_one_sentence(model: Path, data: Path, tmp_path
     code, _, err = run("stats", model, "--data", tmp_path / "none.npz")
     assert (code, "samples: found none" in err) == (1, True)
     code, _, err = run("stats", "-", "--data", "-")
-    assert (code, "stands for both" in err) == (1, True)
+    assert (code, "stands for several" in err) == (1, True)

@@ -62,10 +62,12 @@ PixelsOption = Annotated[
 ]
 
 
-def check_places(model: Path, data: Path) -> None:
-    """Raise InvalidInput where model and data are both to come from standard input."""
-    if is_stdio(model) and is_stdio(data):
-        raise InvalidInput("-: stands for both model and data; expected one of them. Give the other as a file.")
+def check_places(*places: Path) -> None:
+    """Raise InvalidInput where more than one of these is to come from standard input."""
+    if sum(is_stdio(place) for place in places) > 1:
+        raise InvalidInput(
+            "-: stands for several inputs; expected standard input to be one of them. Give the others as files."
+        )
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from qonnx_core.cli.common import JsonOption, console, print_json, table
+from qonnx_core.cli.common import JsonOption, console, model_files, print_json, read_model, table
+from qonnx_core.cli.data import check_places, data_file
 
 NAME = "diff"
 HELP = """Run two models on the same data and find the first tensor in which they differ.
@@ -27,9 +28,14 @@ class NamesOption(StrEnum):
 
 
 def command(
-    left: Annotated[Path, typer.Argument(help="A model.")],
-    right: Annotated[Path, typer.Argument(help="The model to compare with.")],
-    data: Annotated[Path, typer.Option("--data", help="An .npz with the inputs under the names of LEFT, or as `x`.")],
+    left: Annotated[Path, typer.Argument(help="A model; - is standard input.", autocompletion=model_files)],
+    right: Annotated[
+        Path, typer.Argument(help="The model to compare with; - is standard input.", autocompletion=model_files)
+    ],
+    data: Annotated[
+        Path,
+        typer.Option("--data", help="An .npz with the inputs under the names of LEFT, or as `x`, or an .npy; or -."),
+    ],
     names: Annotated[
         NamesOption, typer.Option("--names", help="Pair tensors by their cleaned names or by those in the files.")
     ] = NamesOption.CLEANED,
@@ -39,14 +45,15 @@ def command(
     json_output: JsonOption = False,
 ) -> None:
     """Compare two models."""
-    from qonnx_core.build.inputs import INPUT_ALIASES, pick, read_archive
-    from qonnx_core.build.prepare import read_source
     from qonnx_core.errors import Mismatch
+    from qonnx_core.execute.samples import file_members
     from qonnx_core.verify.models import compare_models
 
-    models = read_source(left), read_source(right)
-    spoken = [(v.name or "",) for v in models[0].graph.inputs if not v.is_initializer()]
-    given = pick(read_archive(data), spoken, INPUT_ALIASES, "input", str(data))
+    check_places(left, right, data)
+    models = read_model(left), read_model(right)
+    inputs = [value.name or "" for value in models[0].graph.inputs if not value.is_initializer()]
+    with data_file(data) as file:
+        given = {name: file.read(member) for name, member in file_members(file, inputs).items()}
     result = compare_models(models[0], models[1], given, names=names.value, left_name=str(left), right_name=str(right))
     if json_output:
         print_json(result.to_dict())
