@@ -142,6 +142,12 @@ class MultiThreshold(QonnxOp):
         """Raise InvalidModel where attributes, inputs or the shape of constant thresholds break the format."""
         made = cls.from_node(node)
         DataType.parse(made.out_dtype)
+        rows = None if node.inputs[1] is None else node.inputs[1].const_value
+        if rows is not None:
+            try:
+                cls.check_shapes([None, tuple(int(str(dim)) for dim in rows.shape)])
+            except InvalidModel as error:
+                raise InvalidModel(f"{node.name or node.outputs[0].name} ({node.op_type}): {error}") from error
 
 
 def exact_thresholds(thresholds: Array, dtype: ir.DataType) -> Array:

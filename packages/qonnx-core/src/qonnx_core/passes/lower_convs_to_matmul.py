@@ -130,6 +130,8 @@ def _plan(node: ir.Node) -> _Plan | str:
         window = Window((1, *window.kernel), (1, *window.strides), (1, *window.dilations), pads)
     sizes = [] if data.shape is None else list(data.shape)[1:-1] if last else list(data.shape)[2:]
     known = [size for size in sizes if isinstance(size, int)]
+    if sizes and len(sizes) != (1 if one_dimensional else 2):
+        return f"its data have {len(sizes)} spatial axes, its kernel {1 if one_dimensional else 2}; correct the shapes"
     size: tuple[int, int] | None = None
     if sizes and len(known) == len(sizes):
         size = (1, known[0]) if one_dimensional else (known[0], known[1])

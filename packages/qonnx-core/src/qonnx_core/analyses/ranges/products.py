@@ -463,6 +463,8 @@ def conv(op: Operation) -> list[Extent]:
     axis = rank - 1 if last else 1
     spatial = [a for a in range(1, rank) if a != axis]
     shape = op.shape(0)
+    if rank < 3 or len(shape) != rank:
+        raise Unsupported(f"data of {len(shape)} axes and weights of {rank}; a convolution has as many of both")
     groups = op.integer("group", 1)
     outputs, per_group, *kernel = weights.mantissa.shape
     sizes = tuple(shape[a] for a in spatial)
