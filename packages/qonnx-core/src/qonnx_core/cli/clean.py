@@ -17,6 +17,7 @@ from qonnx_core.cli.common import (
     spoken,
     write_model,
 )
+from qonnx_core.errors import InvalidInput
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -25,6 +26,8 @@ NAME = "clean"
 HELP = """Clean a model up: infer shapes, fold constants (weight quantizers stay), remove identities, name everything.
 
 The result computes the same numbers. Example: qonnx clean model.onnx -o clean.onnx
+
+--input-shape gives inputs other sizes, such as 1,3,64,64 or N,3,64,64, and lets all others follow.
 
 --channels-last brings the model to channels-last operators as well; --channels-last-input lets its inputs be
 (N, ..., C) too, so that no Transpose is left in front."""
@@ -42,6 +45,20 @@ def command(
             "--with-functions", help="Put the operators' definitions into the file: stock onnxruntime runs it."
         ),
     ] = False,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input-shape",
+            metavar="NAME=SIZES",
+            help="Other sizes of a model input, e.g. x=1,3,64,64. NAME= may be left out for a single input.",
+        ),
+    ] = None,
+    extract_bias: Annotated[
+        bool, typer.Option("--extract-bias", help="Take biases out of Conv, ConvTranspose and Gemm, as Add.")
+    ] = False,
+    fold_quantizers: Annotated[
+        bool, typer.Option("--fold-quantizers", help="Also compute quantizers of constants, such as those of weights.")
+    ] = False,
     channels_last: Annotated[
         bool,
         typer.Option("--channels-last", help="Bring the model to channels-last operators; inputs and outputs stay."),
@@ -56,9 +73,11 @@ def command(
     target = output_path(output, model, "clean")
     out = remarks_console(target, json_output)
     original, cleaned = read_and_clean(model)
+    if input_shape or extract_bias or fold_quantizers:
+        cleaned = _cleaned(original, input_shape or [], extract_bias, fold_quantizers)
     refusals: list[str] = []
     if channels_last or channels_last_input:
-        cleaned, refusals = _to_channels_last(cleaned, channels_last_input)
+        cleaned, refusals = _to_channels_last(cleaned, channels_last_input, fold_quantizers)
     write_model(cleaned, target, with_functions=with_functions)
     before, after = len(original.graph), len(cleaned.graph)
     if json_output:
@@ -69,7 +88,55 @@ def command(
             out.print(f"stays channels-first: {refusal}", markup=False)
 
 
-def _to_channels_last(model: ir.Model, inputs: bool) -> tuple[ir.Model, list[str]]:
+def _cleaned(original: ir.Model, shapes: list[str], extract_bias: bool, fold_quantizers: bool) -> ir.Model:
+    """Return a cleaned copy of the model with other input shapes, without biases, or with quantizers of constants."""
+    from qonnx_core import cleanup_model
+    from qonnx_core.passes.extract_bias import ExtractBias
+
+    copy = original.clone()
+    set_input_shapes(copy, shapes)
+    cleaned = cleanup_model(copy, fold_quantizers=fold_quantizers)
+    if extract_bias and ExtractBias().run(cleaned):
+        cleaned = cleanup_model(cleaned, fold_quantizers=fold_quantizers)
+    return cleaned
+
+
+def set_input_shapes(model: ir.Model, texts: list[str]) -> None:
+    """Give inputs of the model other sizes: ``NAME=1,3,64,64``, without ``NAME=`` for a single one.
+
+    A size is a number of at least 1, or a name for one that is free.
+
+    Raises:
+        InvalidInput: no input has the name, the number of sizes is not that of the input, or a size is neither.
+    """
+    import onnx_ir as ir
+
+    inputs = {value.name or "": value for value in model.graph.inputs}
+    for text in texts:
+        name, separator, numbers = text.rpartition("=")
+        if not separator and len(inputs) == 1:
+            name = next(iter(inputs))
+        if name not in inputs:
+            raise InvalidInput(
+                f"--input-shape {text}: the model has no input {name!r}; expected one of "
+                f"{', '.join(inputs) or 'none'}. Write NAME=SIZES."
+            )
+        sizes = [size.strip() for size in numbers.strip("()[] ").split(",") if size.strip()]
+        for size in sizes:
+            if not (size.isidentifier() or (size.isdecimal() and int(size) > 0)):
+                raise InvalidInput(
+                    f"--input-shape {text}: {size!r} is no size; expected a number of at least 1, or a name for a free "
+                    "one. Write for example 1,3,64,64."
+                )
+        known = inputs[name].shape
+        if known is not None and len(known) != len(sizes):
+            raise InvalidInput(
+                f"--input-shape {text}: has {len(sizes)} sizes; input {name} has {len(known)} axes. Give one for each."
+            )
+        inputs[name].shape = ir.Shape([int(size) if size.isdecimal() else size for size in sizes])
+
+
+def _to_channels_last(model: ir.Model, inputs: bool, fold_quantizers: bool) -> tuple[ir.Model, list[str]]:
     """Return the model with channels-last operators, cleaned again, and what could not be brought to them."""
     from qonnx_core import cleanup_model
     from qonnx_core.passes.convert_to_channels_last import ConvertToChannelsLast
@@ -77,4 +144,4 @@ def _to_channels_last(model: ir.Model, inputs: bool) -> tuple[ir.Model, list[str
     step = ConvertToChannelsLast(make_input_channels_last=inputs)
     refusals = step.refusals(model)
     step.run(model)
-    return cleanup_model(model), refusals
+    return cleanup_model(model, fold_quantizers=fold_quantizers), refusals
