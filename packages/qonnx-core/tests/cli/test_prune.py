@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx.parser
+import onnx_ir as ir
 from typer.testing import CliRunner
 
 from qonnx_core import compile_model, load, save
@@ -70,3 +71,15 @@ def test_nothing_to_prune_is_refused(tmp_path: Path) -> None:
     code, _, err = run("prune", write(tmp_path))
     assert code == 1
     assert "nothing says which channels go" in " ".join(err.split())
+
+
+def test_types_of_inputs_prove_more(tmp_path: Path) -> None:
+    source, target = write(tmp_path), tmp_path / "small.onnx"
+    model = load(source)
+    value = model.graph.initializers["w"]
+    assert value.const_value is not None
+    value.const_value = ir.tensor(value.const_value.numpy() * np.asarray([1, -1, 0], np.float32), name="w")
+    save(model, source)
+    code, out, _ = run("prune", source, "--zero-channels", "--input-type", "UINT8", "-o", target, "--json")
+    assert code == 0
+    assert json.loads(out)["removed"]["w"] == {"1": [1, 2]}

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from qonnx_core.cli.common import (
+    InputTypeOption,
     JsonOption,
     ModelArgument,
+    input_types,
     output_path,
     print_json,
     progress_console,
@@ -24,8 +26,9 @@ from qonnx_core.cli.common import (
 NAME = "prune"
 HELP = """Remove channels and everything along them: weights, biases, thresholds, through residual sums and reshapes.
 
-By default only channels go that change nothing: --zero-channels finds them, a file names some. --lossy removes the
-channels of the file whatever they hold; the sums that read them read 0 then.
+By default only channels go that change nothing: --zero-channels finds them, a file names some. With --input-type, also
+those that change nothing for inputs of these types. --lossy removes the channels of the file whatever they hold; the
+sums that read them read 0 then.
 
 The file is YAML or JSON: {tensor: {axis: [channels]}}. Example: qonnx prune model.onnx --zero-channels -o small.onnx"""
 
@@ -47,6 +50,7 @@ def command(
     partial: Annotated[
         bool, typer.Option("--partial", help="Remove what can go and say why the rest stays, instead of refusing.")
     ] = False,
+    input_type: InputTypeOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Where to write; default MODEL_pruned.onnx; - is standard output."),
@@ -55,6 +59,7 @@ def command(
 ) -> None:
     """Prune a model and write it."""
     from qonnx_core.analyses.cost import inference_cost
+    from qonnx_core.build.inputs import input_grids, input_names
     from qonnx_core.errors import InvalidInput
     from qonnx_core.passes.prune import annotated_channels, prune_channels, read_channels
 
@@ -71,7 +76,11 @@ def command(
         for tensor, axes in annotated_channels(original).items():
             for axis, numbers in axes.items():
                 wanted.setdefault(tensor, {}).setdefault(axis, set()).update(numbers)
-    report = prune_channels(pruned, wanted, zero_channels=zero_channels, lossy=lossy, strict=not partial)
+    types = input_types(input_type)
+    grids = input_grids(original, input_names(original, original), types, None, required=False) if types else None
+    report = prune_channels(
+        pruned, wanted, zero_channels=zero_channels, lossy=lossy, strict=not partial, input_grids=grids
+    )
     write_model(pruned, target)
     costs = [inference_cost(each).to_dict()["total_cost"] for each in (original, pruned)]
     rows = [(key, costs[0][key], costs[1][key]) for key in _COSTS]

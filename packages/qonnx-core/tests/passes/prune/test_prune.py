@@ -17,6 +17,7 @@ from qonnx_core.errors import InvalidInput, Unsupported
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.formats.writer import serialize
 from qonnx_core.ir.annotations import get_sparsity, set_sparsity
+from qonnx_core.ir.grid import Grid
 from qonnx_core.ir.verify import verify
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.prune import PruneChannels, annotated_channels, mask_channels, prune_channels, read_channels
@@ -317,6 +318,18 @@ def test_channels_that_fed_only_removed_ones_go_too() -> None:
     assert shapes(pruned)["b"] == [2, 2]
     report = prune_channels(model, zero_channels=True)
     assert (report.removed["b"], report.removed["a"]) == ({0: (1,), 1: (0,)}, {1: (1,)})
+
+
+def test_the_grids_of_the_inputs_prove_more_channels_constant() -> None:
+    text = """g (float[N, 2] x) => (float[N, 2] y)
+      <float[2, 3] a = {1, -1, 2, 1, -1, -3}, float[3] b = {0, -1, -40}, float[3, 2] c>
+      { m = MatMul(x, a) n = Add(m, b) r = Relu(n) y = MatMul(r, c) }"""
+    model = build(text)
+    assert PruneChannels(zero_channels=True).run(model.clone()) == 0
+    step = PruneChannels(zero_channels=True, input_grids={"x": Grid.parse("UINT4")})
+    inputs = {"x": np.arange(16, dtype=np.float32).reshape(8, 2)}
+    pruned = check_pass(step, model, inputs, min_edits=1)
+    assert shapes(pruned)["a"] == [2, 1]
 
 
 def test_the_last_channel_stays() -> None:

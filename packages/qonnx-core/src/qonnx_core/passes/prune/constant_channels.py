@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from qonnx_core.analyses.ranges import tensor_ranges
 from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.grid import Grid
 from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.passes.fold_constants import FoldConstants
 from qonnx_core.passes.infer_shapes import InferShapes
@@ -47,10 +50,12 @@ class Share:
 class ConstantChannels:
     """Knows the constant channels of a model; tensors and nodes are addressed by the names of their outputs.
 
-    A channel that an infinity or NaN reaches through a zero weight or scale is taken for a constant too.
+    A channel that an infinity or NaN reaches through a zero weight or scale is taken for a constant too. With the grids
+    of the inputs, channels count that range analysis finds stuck, such as those that a Relu always stops.
     """
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, input_grids: Mapping[str, Grid] | None = None) -> None:
+        self._proven = _stuck_channels(model, input_grids) if input_grids else {}
         self._model = model.clone()
         FoldConstants(quantizers=True).run(self._model)
         InferShapes().run(self._model)
@@ -61,6 +66,19 @@ class ConstantChannels:
             self._contractions.setdefault(contraction.node.outputs[0].name or "", []).append(contraction)
         for node in self._model.graph:
             self._visit(node)
+            for value in node.outputs:
+                self._add_proven(value)
+
+    def _add_proven(self, value: ir.Value) -> None:
+        proven = self._proven.get(value.name or "")
+        if proven is None:
+            return
+        found = self._values.get(value)
+        if found is None:
+            self._values[value] = proven
+        elif found.axis == proven.axis and len(found.known) == len(proven.known):
+            values = np.where(found.known, found.values, proven.values).astype(found.values.dtype)
+            self._values[value] = ChannelValues(found.axis, found.known | proven.known, values)
 
     def share(self, contraction: Contraction) -> Share | None:
         """Return what each channel of the data gives to this product of the original model."""
@@ -267,6 +285,25 @@ class ConstantChannels:
             known &= ~several
             if values is not None and known.any():
                 self._values[result] = ChannelValues(axis, known, np.where(known, values, 0).astype(values.dtype))
+
+
+def _stuck_channels(model: ir.Model, input_grids: Mapping[str, Grid]) -> dict[str, ChannelValues]:
+    """Return the channels that have one value for all inputs on their grids, by tensor."""
+    found: dict[str, ChannelValues] = {}
+    for name, tensor in tensor_ranges(model, input_grids).items():
+        pairs = tensor.channel_values
+        if not tensor.stuck or not pairs:
+            continue
+        ends = pairs * tensor.channels if len(pairs) == 1 else pairs
+        known = np.zeros(tensor.channels, bool)
+        values = np.zeros(tensor.channels, np.float32)
+        for channel in tensor.stuck:
+            low, high = ends[channel]
+            known[channel] = low == high == np.float32(low)
+            values[channel] = low if known[channel] else 0
+        if known.any():
+            found[name] = ChannelValues(tensor.axis, known, values)
+    return found
 
 
 def _matrix(contraction: Contraction, weights: Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidInput
+from qonnx_core.ir.grid import Grid
 from qonnx_core.passes.prune.constant_channels import ConstantChannels, Share
 from qonnx_core.passes.prune.masks import Channels
 from qonnx_core.passes.prune.rules import couple
@@ -46,8 +47,17 @@ def _listed(channels: Iterable[int]) -> str:
     return ", ".join(str(c) for c in numbers[:8]) + (f", ... ({len(numbers)} in all)" if len(numbers) > 8 else "")
 
 
-def make_plan(model: ir.Model, channels: Channels, *, zero_channels: bool = False, lossy: bool = False) -> Plan:
+def make_plan(
+    model: ir.Model,
+    channels: Channels,
+    *,
+    zero_channels: bool = False,
+    lossy: bool = False,
+    input_grids: Mapping[str, Grid] | None = None,
+) -> Plan:
     """Return what can be removed of the channels asked for (and of all that change nothing, with ``zero_channels``).
+
+    With ``input_grids`` it is enough that a channel changes nothing for inputs on these grids.
 
     Raises:
         InvalidInput: a tensor, axis or channel does not exist.
@@ -61,7 +71,7 @@ def make_plan(model: ir.Model, channels: Channels, *, zero_channels: bool = Fals
     shares: dict[Contraction, Share] = {}
     changes: dict[int, str] = {}
     if zero_channels or not lossy:
-        shares, changes = _effects(model, slices, label)
+        shares, changes = _effects(model, slices, label, input_grids)
     chosen = np.zeros(len(slices), bool)  # by label
     for _, _, ids in asked:
         chosen[label[ids]] = True
@@ -133,10 +143,10 @@ def _contracted(slices: Slices) -> NDArray[np.int64]:
 
 
 def _effects(
-    model: ir.Model, slices: Slices, label: NDArray[np.int64]
+    model: ir.Model, slices: Slices, label: NDArray[np.int64], input_grids: Mapping[str, Grid] | None
 ) -> tuple[dict[Contraction, Share], dict[int, str]]:
     """Return what each channel gives to each product, and why the removal of a group would change the result."""
-    known = ConstantChannels(model)
+    known = ConstantChannels(model, input_grids)
     shares: dict[Contraction, Share] = {}
     changes: dict[int, str] = {}
     for contraction in slices.contractions:

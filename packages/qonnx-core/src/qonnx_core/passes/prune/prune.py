@@ -11,6 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qonnx_core.errors import Unsupported
+from qonnx_core.ir.grid import Grid
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.prune.edits import add_constant, kept_slices, remove_slices
 from qonnx_core.passes.prune.masks import Channels, insert_masks
@@ -52,13 +53,15 @@ class PruneChannels:
     they hold.
 
     ``channels`` is ``{tensor: {axis: channels}}``, counted in the model as it is: a second run would remove others.
-    ``zero_channels`` adds all that change nothing. Whole groups go: through elementwise operators, quantizers,
+    ``zero_channels`` adds all that change nothing; with ``input_grids``, all that change nothing for inputs on these
+    grids, such as channels that a Relu always stops. Whole groups go: through elementwise operators, quantizers,
     normalization, residual sums, concatenation, reshapes, depthwise and grouped convolutions.
     """
 
     channels: Channels = field(default_factory=dict)
     zero_channels: bool = False
     lossy: bool = False
+    input_grids: Mapping[str, Grid] = field(default_factory=dict)
     name: str = "prune_channels"
 
     def run(self, model: ir.Model) -> int:
@@ -68,7 +71,14 @@ class PruneChannels:
             InvalidInput: a tensor, axis or channel does not exist.
             Unsupported: channels have to stay; lists all of them with the reasons. The model is not changed then.
         """
-        report = prune_channels(model, self.channels, zero_channels=self.zero_channels, lossy=self.lossy, strict=True)
+        report = prune_channels(
+            model,
+            self.channels,
+            zero_channels=self.zero_channels,
+            lossy=self.lossy,
+            strict=True,
+            input_grids=self.input_grids,
+        )
         return report.num_slices
 
 
@@ -79,6 +89,7 @@ def prune_channels(
     zero_channels: bool = False,
     lossy: bool = False,
     strict: bool = False,
+    input_grids: Mapping[str, Grid] | None = None,
 ) -> PruneReport:
     """Remove channels from the model in place as :class:`PruneChannels` says, and return what went and what stayed.
 
@@ -88,6 +99,7 @@ def prune_channels(
         zero_channels: also remove all channels that provably change nothing.
         lossy: remove channels whatever they hold.
         strict: refuse everything where some of ``channels`` have to stay, instead of removing the others.
+        input_grids: the grids of inputs, by name; then a channel may go that changes nothing for inputs on them.
 
     Raises:
         InvalidInput: a tensor, axis or channel does not exist.
@@ -97,7 +109,7 @@ def prune_channels(
         return PruneReport({})
     InferShapes().run(model)
     counted = _Counted()
-    plan = make_plan(model, channels, zero_channels=zero_channels, lossy=lossy)
+    plan = make_plan(model, channels, zero_channels=zero_channels, lossy=lossy, input_grids=input_grids)
     refused = plan.refused
     if strict and refused:
         raise Unsupported("the model cannot lose these channels:", [str(refusal) for refusal in refused])
@@ -106,7 +118,7 @@ def prune_channels(
         _apply(model, plan, lossy=lossy)
         if not zero_channels:
             break
-        plan = make_plan(model, {}, zero_channels=True, lossy=lossy)  # what fed only removed channels
+        plan = make_plan(model, {}, zero_channels=True, lossy=lossy, input_grids=input_grids)  # what fed only those
     return PruneReport(counted.removed(), refused)
 
 
