@@ -11,6 +11,7 @@ from qonnx_core.ir.datatypes import DataType, Kind
 from qonnx_core.passes.base import graphs_of
 from qonnx_core.passes.datatypes.facts import Numbers, from_container
 from qonnx_core.passes.datatypes.inference import Inference, infer
+from qonnx_core.passes.infer_shapes import InferShapes
 
 _WIDE_BITS = 32
 
@@ -39,7 +40,12 @@ class InferDataTypes:
     name: str = "infer_datatypes"
 
     def run(self, model: ir.Model) -> int:
-        """Edit the model in place; return the number of annotations that changed."""
+        """Edit the model in place; return the number of annotations that changed; shapes are inferred on the way.
+
+        Raises:
+            InvalidModel: types or shapes contradict each other.
+        """
+        InferShapes().run(model)
         state = infer(model, fixed_point=self.fixed_point)
         changed = 0
         for graph in graphs_of(model):

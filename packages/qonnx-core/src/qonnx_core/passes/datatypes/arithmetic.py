@@ -63,6 +63,8 @@ def averaged(a: Numbers, count: int) -> Numbers:
 
 def add(call: Call) -> Fact:
     """Return the sum of two or more inputs."""
+    if not call.node.inputs:
+        raise NotInferred("it has no inputs")
     total, *others = call.all_numbers()
     for other in others:
         total = plus(total, other)
@@ -167,7 +169,7 @@ def leaky(call: Call) -> Fact:
     positive = data.derived(0, max(0, data.high))
     negative = data.derived(data.low, min(0, data.high))
     if call.node.op_type == "LeakyRelu":
-        slope = np.asarray(call.node.attributes.get_float("alpha", 0.01), np.float64)
+        slope = np.asarray(call.number("alpha", 0.01), np.float64)
         return united([positive, _scaled(negative, slope)])
     factor = call.numbers(1)
     return united([positive, times(negative, factor, product_scale(data.scale, factor.scale))])

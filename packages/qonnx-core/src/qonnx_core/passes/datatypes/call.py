@@ -109,15 +109,27 @@ class Call:
 
     def integer(self, name: str, default: int) -> int:
         """Return an attribute that is a whole number."""
-        return self.node.attributes.get_int(name, default)
+        return int(self._attribute(name, ir.AttributeType.INT, default))
 
     def integers(self, name: str) -> tuple[int, ...]:
         """Return an attribute that is a list of whole numbers; empty where it is left out."""
-        return tuple(self.node.attributes.get_ints(name) or ())
+        return tuple(int(number) for number in self._attribute(name, ir.AttributeType.INTS, ()))
+
+    def number(self, name: str, default: float) -> float:
+        """Return an attribute that is a float."""
+        return float(self._attribute(name, ir.AttributeType.FLOAT, default))
 
     def text(self, name: str, default: str) -> str:
         """Return an attribute that is a text."""
-        return str(self.node.attributes.get_string(name, default))
+        return str(self._attribute(name, ir.AttributeType.STRING, default))
+
+    def _attribute(self, name: str, kind: ir.AttributeType, default: Any) -> Any:
+        attribute = self.node.attributes.get(name)
+        if attribute is None:
+            return default
+        if attribute.is_ref() or attribute.type != kind:
+            raise NotInferred(f"attribute {name} is no {kind.name}")
+        return attribute.value
 
     def axes(self, index: int) -> tuple[int, ...] | None:
         """Return axes given by attribute or by a constant input; None where they are left out.

@@ -148,7 +148,7 @@ def from_container(dtype: ir.DataType | None) -> Numbers | None:
 
 def from_array(array: NDArray[Any]) -> Numbers | None:
     """Return what the values of a constant say, or None where they are no multiples of a power of two in few bits."""
-    if array.size == 0:
+    if array.size == 0 or array.dtype.kind not in "iubfV":
         return None
     if array.dtype.kind in "iub":
         low, high = int(array.min()), int(array.max())

@@ -103,6 +103,8 @@ def _branches(node: ir.Node, state: Inference) -> list[Fact | None]:
         raise NotInferred("loops are not followed")
     results = [a.as_graph().outputs for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
     found: list[Fact | None] = []
+    if len({len(values) for values in results} | {len(node.outputs)}) != 1:
+        raise NotInferred("its branches do not give as many results")
     for values in zip(*results, strict=True):
         facts = [state.fact_of(value) for value in values]
         numbers = [fact for fact in facts if isinstance(fact, Numbers)]

@@ -46,6 +46,8 @@ def transposed(call: Call) -> Fact:
         return fact
     rank = call.rank(0)
     permutation = call.integers("perm") or tuple(reversed(range(rank)))
+    if sorted(permutation) != list(range(rank)) or fact.scale.ndim > rank:
+        raise NotInferred("the permutation does not fit the tensor")
     wide = fact.scale.reshape((1,) * (rank - fact.scale.ndim) + fact.scale.shape)
     return replace(fact, scale=wide.transpose(permutation))
 
@@ -53,6 +55,8 @@ def transposed(call: Call) -> Fact:
 def joined(call: Call) -> Fact:
     """Return what holds all inputs: of one format, on one grid, or on scales per channel."""
     facts = [call.fact(index) for index in range(len(call.node.inputs))]
+    if not facts:
+        raise NotInferred("it has no inputs")
     formats = {fact.datatype for fact in facts if not isinstance(fact, Numbers)}
     if formats:
         if len(formats) == 1 and not any(isinstance(fact, Numbers) for fact in facts):
@@ -114,6 +118,8 @@ def clipped(call: Call) -> Fact:
     bounds = [call.array(index) for index in (1, 2)]
     if any(call.has(index) and bounds[index - 1] is None for index in (1, 2)):
         raise NotInferred("a bound is computed")
+    if any(bound is not None and (bound.size != 1 or bound.dtype.kind not in "fiu") for bound in bounds):
+        raise NotInferred("a bound is no single number")
     low, high = (_on_grid(data, bound, side) for bound, side in zip(bounds, (-1, 1), strict=True))
     if low is None or high is None:  # refine the grid to hold the bounds
         known = [from_array(bound) for bound in bounds if bound is not None and np.all(np.isfinite(bound))]
@@ -159,6 +165,8 @@ def rectified(call: Call) -> Fact:
 def extreme(call: Call) -> Fact:
     """Return the bounds of Max or Min of all inputs."""
     facts = call.all_numbers()
+    if not facts:
+        raise NotInferred("it has no inputs")
     if len(facts) == 1:
         return facts[0]
     aligned, grid = common_grid(facts)

@@ -63,9 +63,9 @@ def gemm(call: Call) -> Fact:
     )
     count = call.size(0, 0 if call.integer("transA", 0) else 1)
     total = accumulated(times(a, b, np.asarray(left * right)), count)
-    total = _multiplied(total, call.node.attributes.get_float("alpha", 1.0))
-    if call.has(2) and call.node.attributes.get_float("beta", 1.0) != 0:
-        total = plus(total, _multiplied(call.numbers(2), call.node.attributes.get_float("beta", 1.0)))
+    total = _multiplied(total, call.number("alpha", 1.0))
+    if call.has(2) and call.number("beta", 1.0) != 0:
+        total = plus(total, _multiplied(call.numbers(2), call.number("beta", 1.0)))
     return rounded(total, call.dtype, count + 3)
 
 
@@ -124,6 +124,8 @@ def conv_transpose(call: Call) -> Fact:
     rank, group = len(shape), call.integer("group", 1)
     strides = call.integers("strides") or (1,) * (rank - 2)
     dilations = call.integers("dilations") or (1,) * (rank - 2)
+    if rank < 3 or group < 1 or {len(strides), len(dilations)} != {rank - 2} or min(*strides, *dilations) < 1:
+        raise NotInferred("its attributes do not fit its weights")
     per_channel = output_scale(w, rank, 1, call.value(1).name)
     if per_channel.ndim and group > 1:
         raise NotInferred("scales per output channel of several groups are not followed")

@@ -29,6 +29,7 @@ from qonnx_core.ops.xnor_popcount_matmul import XnorPopcountMatMul
 from qonnx_core.passes.datatypes import products
 from qonnx_core.passes.datatypes.call import Call
 from qonnx_core.passes.datatypes.facts import (
+    MOST_BITS,
     Fact,
     NotInferred,
     Numbers,
@@ -84,6 +85,8 @@ def _whole(array: NDArray[np.float64], what: str, least: float = -math.inf) -> N
 def level_bounds(bits: NDArray[np.float64], signed: bool, narrow: bool) -> tuple[int, int]:
     """Return the smallest and the largest level of the widest of these widths."""
     width = int(bits.max())
+    if width > MOST_BITS:
+        raise NotInferred(f"the bit width is {width}, more than the {MOST_BITS} of the widest data type")
     if signed:
         return -(1 << (width - 1)) + narrow, (1 << (width - 1)) - 1
     return 0, (1 << width) - 1 - narrow
@@ -129,9 +132,11 @@ def trunc_v1(op: TruncV1, call: Call) -> Fact:
     scale, zero, in_bits, out_bits = _constants(call, 1, 2, 3, 4)
     _whole(zero, "the zero point")
     low, high = _levels(call, scale, zero)
-    divisors = np.exp2(in_bits - out_bits)
-    ends = [level / divisor for level in (low, high) for divisor in (divisors.min(), divisors.max())]
-    low, high = (_rounded(end, op.rounding_mode) for end in (min(ends), max(ends)))
+    dropped = _whole(np.asarray(in_bits.max() - out_bits.min()), "the number of dropped bits")
+    if abs(int(dropped)) > MOST_BITS or in_bits.size != 1 or out_bits.size != 1:
+        raise NotInferred("the bit widths are several, or too far from each other")
+    divisor = 2.0 ** int(dropped)
+    low, high = (_rounded(end / divisor, op.rounding_mode) for end in (low, high))
     return _on_scale(low, high, zero, scale, None)
 
 
@@ -162,8 +167,13 @@ def trunc(op: Trunc, call: Call) -> Fact:
     """Return the levels of the output width on the grid of the output scale."""
     scale, zero, out_scale, out_bits = _constants(call, 1, 2, 4, 5)
     _whole(out_bits, "the bit width", 1)
-    step = np.exp2(np.round(np.log2(np.abs(out_scale) / np.abs(scale))))
-    moved = _whole(np.asarray(zero / step), "the zero point of the output")
+    if as_scale(scale)[2] or as_scale(out_scale)[2]:
+        raise NotInferred("a scale is negative")
+    try:
+        step = np.exp2(np.round(np.log2(out_scale / scale)))
+        moved = _whole(np.asarray(zero / step), "the zero point of the output")
+    except ValueError as error:
+        raise NotInferred("the scales do not broadcast") from error
     low, high = level_bounds(out_bits, op.signed, op.narrow)
     declared = None
     if not np.any(moved != 0):
@@ -175,7 +185,7 @@ def trunc(op: Trunc, call: Call) -> Fact:
 
 def multithreshold(op: MultiThreshold, call: Call) -> Fact:
     """Return 0 to T thresholds, scaled and shifted; of the declared type where that holds them."""
-    levels = call.shape(1)[-1]
+    levels = call.size(1, -1)
     scale, bias = (from_array(np.asarray(number, np.float32)) for number in (op.out_scale, op.out_bias))
     if scale is None or bias is None:
         raise NotInferred("scale and bias of the output are on no common grid of few bits")
@@ -282,8 +292,11 @@ def dequantize_linear(call: Call) -> Fact:
         return replace(data.derived(data.low, data.high), scale=None, scaled=True)
     (scale,) = _constants(call, 1)
     zero = _constants(call, 2)[0] if call.has(2) else np.zeros(())
+    _whole(zero, "the zero point")
     if scale.ndim == 1 and scale.size > 1:
         rank, axis = call.rank(0), call.integer("axis", 1)
+        if not -rank <= axis < rank or zero.size not in (1, scale.size):
+            raise NotInferred("scale, zero point and axis do not fit")
         shape = [1] * rank
         shape[axis] = scale.size
         scale = scale.reshape(shape)
