@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import qonnx_core
 from qonnx_core.analyses.histogram import MAX_BINS, MAX_LEVELS, Histogram
-from qonnx_core.analyses.statistics import tensor_statistics
+from qonnx_core.analyses.statistics import Collector, tensor_statistics
 from qonnx_core.errors import InvalidInput
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.ir.annotations import set_layout
@@ -188,3 +188,9 @@ def test_levels_are_given_up_where_there_are_many() -> None:
     assert few.levels == dict.fromkeys(range(MAX_LEVELS), 2)
     assert many.levels is None
     assert Histogram().bins.counts == ()
+
+
+def test_the_batch_is_small_where_the_tensors_are_large() -> None:
+    body = "g (float[N, 3, 1000, 1000] x) => (float[N, 3, 1000, 1000] y) { y = Neg(x) }"
+    assert Collector(build(body)).batch_size == 1
+    assert Collector(build(), "q").batch_size == 256

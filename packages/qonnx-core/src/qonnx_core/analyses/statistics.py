@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from qonnx_core.analyses.histogram import Bins, Histogram
 from qonnx_core.errors import InvalidInput
 from qonnx_core.execute.compiled import CompiledModel, compile_model
-from qonnx_core.execute.samples import Progress, Samples
+from qonnx_core.execute.samples import Progress, Samples, default_batch_size
 from qonnx_core.execute.steps import StepBuilder
 from qonnx_core.formats.normalize import normalized_copy
 from qonnx_core.ir.annotations import get_layout
@@ -22,8 +23,11 @@ from qonnx_core.ops.bipolar_quant import BipolarQuant
 from qonnx_core.ops.multithreshold import MultiThreshold
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.registry import op_of
+from qonnx_core.passes.infer_shapes import InferShapes
 
 Array = NDArray[Any]
+
+_MAX_NUMBERS = 2**24  # of all tensors of a batch together, unless one sample has more
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,8 @@ def tensor_statistics(
         InvalidInput: the data do not fit, there are no samples, or a tensor is unknown.
     """
     collector = Collector(model, tensors)
-    for results in collector.compiled.stream(data, batch_size=batch_size, progress=progress):
+    size = collector.batch_size if batch_size is None else batch_size
+    for results in collector.compiled.stream(data, batch_size=size, progress=progress):
         collector.add(results)
     return collector.statistics()
 
@@ -146,6 +151,7 @@ class Collector:
 
     Attributes:
         compiled: the model whose results are to be added.
+        batch_size: samples whose tensors are not large together, as far as shapes are known ahead.
     """
 
     def __init__(self, model: ir.Model, tensors: str | Iterable[str] | None = None) -> None:
@@ -153,6 +159,7 @@ class Collector:
         self.compiled: CompiledModel = compile_model(model, outputs=[names] if isinstance(names, str) else list(names))
         varying = frozenset(self.compiled.activation_names)
         copy = normalized_copy(model)
+        InferShapes().run(copy)
         values = {
             value.name: value for value in (*copy.graph.inputs, *(v for node in copy.graph for v in node.outputs))
         }
@@ -163,6 +170,10 @@ class Collector:
             raise InvalidInput(
                 "tensors: those asked for are constants, the same for all data; expected some that depend on inputs."
             )
+
+        shapes = [tuple(value.shape) for name in self._tensors if (value := values.get(name)) and value.shape]
+        numbers = sum(math.prod(dim for dim in shape[1:] if isinstance(dim, int)) for shape in shapes)
+        self.batch_size = min(default_batch_size(shapes), max(1, _MAX_NUMBERS // max(1, numbers)))
 
     def add(self, results: Mapping[str, Array]) -> None:
         """Count in what one batch gave."""

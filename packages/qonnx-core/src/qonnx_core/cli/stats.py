@@ -12,7 +12,6 @@ from qonnx_core.cli.data import (
     AllowNanOption,
     BatchSizeOption,
     PixelsOption,
-    batch_size,
     check_places,
     checked,
     cleaned_tensor_names,
@@ -65,7 +64,7 @@ def command(
         collector = Collector(graph, tensor or None)
         done = 0
         with shown_progress(file.count(members), "stats") as advance:
-            for part in file.rows(members, batch_size(batch, file, members)):
+            for part in file.rows(members, batch or collector.batch_size):
                 inputs = checked(part, done, allow_nan=allow_nan, pixels=pixels)
                 collector.add(collector.compiled.run(inputs))
                 samples = next((len(array) for array in inputs.values() if array.ndim), 1)
