@@ -22,7 +22,7 @@ from qonnx_core.ops.registry import op_of
 from qonnx_core.passes.base import graphs_of, is_standard, replace_value
 from qonnx_core.passes.layouts.emitter import Emitter, stem_of
 from qonnx_core.passes.layouts.shapes import know_shapes
-from qonnx_core.passes.layouts.statics import Statics
+from qonnx_core.passes.layouts.statics import Statics, can_move
 from qonnx_core.passes.layouts.window import Window, conv_window_of
 from qonnx_core.passes.remove_unused import RemoveUnused
 
@@ -62,14 +62,14 @@ class LowerConvsToMatMul:
             raise Unsupported("model: has convolutions that cannot be written as Im2Col and MatMul", reasons)
         lowered = 0
         for graph in graphs_of(model):
-            nodes = [node for node in graph if _is_conv(node) and not isinstance(_plan(node), str)]
+            nodes = [node for node in graph if _is_conv(node) and not isinstance(_plan(node, model.opset_imports), str)]
             if not nodes:
                 continue
             model.opset_imports.setdefault(DOMAIN, 1)
             emitter = Emitter(model, graph)
             lowering = _Lowering(emitter, Statics(emitter))
             for node in nodes:
-                plan = _plan(node)
+                plan = _plan(node, model.opset_imports)
                 assert not isinstance(plan, str)
                 lowering.lower(node, plan)
             lowered += len(nodes)
@@ -82,7 +82,7 @@ class LowerConvsToMatMul:
         found = []
         for graph in graphs_of(model):
             for node in graph:
-                if _is_conv(node) and isinstance(plan := _plan(node), str):
+                if _is_conv(node) and isinstance(plan := _plan(node, model.opset_imports), str):
                     found.append(f"{node.name or node.outputs[0].name} (Conv): {plan}.")
         return found
 
@@ -108,7 +108,7 @@ def _is_conv(node: ir.Node) -> bool:
     return node.op_type == "Conv" and (is_standard(node) or node.domain == CHANNELS_LAST)
 
 
-def _plan(node: ir.Node) -> _Plan | str:
+def _plan(node: ir.Node, imports: dict[str, int]) -> _Plan | str:
     """Return the plan for a Conv, or the reason why it cannot be lowered."""
     data, weights = node.inputs[:2]
     assert data is not None
@@ -122,7 +122,7 @@ def _plan(node: ir.Node) -> _Plan | str:
     assert weights.shape is not None
     filters, per_group = (int(str(weights.shape[axis])) for axis in (0, -1 if last else 1))
     groups = node.attributes.get_int("group", 1)
-    if groups > 1 and not _is_static(weights):
+    if groups > 1 and not can_move(weights, len(weights.shape or ()), imports):
         return f"has {groups} groups and computed weights; expected constant or quantized constant weights. Fold them"
     one_dimensional = window.num_axes == 1
     if one_dimensional:
@@ -138,15 +138,6 @@ def _plan(node: ir.Node) -> _Plan | str:
     if size is None and not window.is_pointwise:
         return "the size of its image is not fixed, which Im2Col writes down; give the input a fixed height and width"
     return _Plan(window, one_dimensional, last, per_group * groups, filters, groups, size)
-
-
-def _is_static(value: ir.Value) -> bool:
-    node = value.producer()
-    if constant_array(value) is not None:
-        return True
-    if node is None or not node.inputs:
-        return False
-    return all(source is not None and constant_array(source) is not None for source in node.inputs)
 
 
 class _Lowering:

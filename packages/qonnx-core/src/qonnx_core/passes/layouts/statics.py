@@ -67,22 +67,7 @@ class Statics:
 
     def can_move(self, value: ir.Value, rank: int) -> bool:
         """Return whether :meth:`moved` would return a value, for the same move of data and parameters."""
-        return self._can_move(value, rank, 0)
-
-    def _can_move(self, value: ir.Value, rank: int, depth: int) -> bool:
-        array = constant_array(value)
-        if array is not None:
-            return array.ndim <= rank
-        node = value.producer()
-        if node is None or depth >= _MAX_DEPTH or len(node.outputs) != 1 or any(x is None for x in node.inputs):
-            return False
-        kind = _kind(node, self._imports)
-        if kind is None:
-            return False
-        sources = [source for source in node.inputs if source is not None]
-        if kind == "unary":
-            return all(map(is_static_scalar, sources[1:])) and self._can_move(sources[0], rank, depth + 1)
-        return all(self._can_move(source, rank, depth + 1) for source in sources)
+        return can_move(value, rank, self._imports)
 
     def _moved(
         self,
@@ -170,6 +155,38 @@ class Statics:
             result.shape = ir.Shape(_broadcast(node, [shape for shape in shapes if shape is not None]))
         merge_annotations(old, result)
         return result
+
+
+def can_move(value: ir.Value, rank: int, imports: dict[str, int]) -> bool:
+    """Return whether the value, of at most ``rank`` axes, is a constant or element-wise operators on constants."""
+    return _can_move(value, rank, imports, 0, {})
+
+
+def _can_move(
+    value: ir.Value, rank: int, imports: dict[str, int], depth: int, known: dict[tuple[ir.Value, int], bool]
+) -> bool:
+    if (value, depth) not in known:
+        known[value, depth] = _is_movable(value, rank, imports, depth, known)
+    return known[value, depth]
+
+
+def _is_movable(
+    value: ir.Value, rank: int, imports: dict[str, int], depth: int, known: dict[tuple[ir.Value, int], bool]
+) -> bool:
+    array = constant_array(value)
+    if array is not None:
+        return array.ndim <= rank
+    node = value.producer()
+    if node is None or depth >= _MAX_DEPTH or len(node.outputs) != 1 or any(x is None for x in node.inputs):
+        return False
+    kind = _kind(node, imports)
+    if kind is None:
+        return False
+    sources = [source for source in node.inputs if source is not None]
+    if kind == "unary":
+        scalars = all(is_static_scalar(source) for source in sources[1:])
+        return scalars and _can_move(sources[0], rank, imports, depth + 1, known)
+    return all(_can_move(source, rank, imports, depth + 1, known) for source in sources)
 
 
 def _kind(node: ir.Node, imports: dict[str, int]) -> str | None:
