@@ -66,6 +66,8 @@ def test_a_name_with_brackets_stands_for_itself() -> None:
 def test_sequences_are_left_out_of_patterns() -> None:
     body = "g (float[2, 2] x) => (float[2, 2] y) { s = SplitToSequence(x) y = ConcatFromSequence<axis = 0>(s) }"
     assert list(compiled(body).run({"x": X}, "*")) == ["y", "x"]
+    with pytest.raises(InvalidInput, match="tensor 's': is a sequence of tensors; expected a single one"):
+        compiled(body).run({"x": X}, "s")
 
 
 def test_every_tensor_of_a_deep_model_comes_at_once_with_the_same_bits() -> None:

@@ -33,6 +33,7 @@ class Tensors:
         self.dependent = _dependent_names(graph)
         self._known = frozenset(self.names)
         self._computed = tuple(value.name for value in computed if value.name)
+        self._sequences = frozenset(value.name for node in graph for value in node.outputs if not _is_tensor(value))
         self._inner = _names_inside(graph)
 
     @property
@@ -47,10 +48,15 @@ class Tensors:
         inputs and computed tensors, or parameters where only those match.
 
         Raises:
-            InvalidInput: nothing has this name or matches; says so where it is a tensor inside a branch or a loop.
+            InvalidInput: nothing has this name or matches; says so where it is a tensor inside a branch or a loop, or a
+                sequence of tensors.
         """
         found: dict[str, None] = {}
         for name in (wanted,) if isinstance(wanted, str) else wanted:
+            if name in self._sequences:
+                raise InvalidInput(
+                    f"tensor {name!r}: is a sequence of tensors; expected a single one. Ask for what reads it."
+                )
             found.update(dict.fromkeys((name,) if name in self._known else self._matching(name)))
         return tuple(found)
 
