@@ -13,7 +13,8 @@ from qonnx_core.errors import InvalidInput
 from qonnx_core.testing.random_mlp import MlpShape, random_mlp
 from qonnx_core.verify import ErrorAnalysis
 from qonnx_core.verify.bounded import Bounded, is_float32, unit_of
-from qonnx_core.verify.float_ops import FLOAT_RULES, matmul
+from qonnx_core.verify.float_ops import matmul
+from qonnx_core.verify.float_rules import FLOAT_RULES
 
 F32 = np.float32
 

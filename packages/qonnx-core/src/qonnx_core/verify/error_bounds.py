@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidInput, InvalidModel
 from qonnx_core.verify.bounded import SLACK, Bounded, Float64, Mask, NoBound, with_errors
-from qonnx_core.verify.float_ops import FLOAT_RULES
-from qonnx_core.verify.quantizers import Quantizer, is_quantizer, make_quantizer
+from qonnx_core.verify.float_rules import float_rule
+from qonnx_core.verify.quantizers import Quantizer, is_step_function, make_quantizer
 
 Array = NDArray[np.generic]
 
@@ -153,7 +153,7 @@ class ErrorAnalysis:
     @property
     def quantized(self) -> list[str]:
         """The tensors whose values depend on the input and come right from a quantizer, in topological order."""
-        return [_name(node.outputs[0]) for node in self._nodes if is_quantizer(node)]
+        return [_name(node.outputs[0]) for node in self._nodes if is_step_function(node)]
 
     def run(
         self,
@@ -204,14 +204,14 @@ class ErrorAnalysis:
             if value is not None and value.name and operand is None
         ]
         outputs = [_name(value) for value in node.outputs if value.name]
-        if is_quantizer(node) and (not missing or (outputs[0] in quantized and missing == [node.inputs[0].name])):  # type: ignore[union-attr]
+        if is_step_function(node) and (not missing or (outputs[0] in quantized and missing == [node.inputs[0].name])):  # type: ignore[union-attr]
             values[outputs[0]] = _quantize(node, operands, quantized.get(outputs[0]), result)
             return
         if missing:
             for name in outputs:
                 result.unbounded.setdefault(name, f"no bound for its input {missing[0]}")
             return
-        rule = FLOAT_RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        rule = float_rule(node)
         try:
             if node.op_type in _SELECTORS and node.domain in ("", "ai.onnx"):
                 for name, bounded in zip(outputs, _select(node, operands, result), strict=False):
@@ -219,7 +219,8 @@ class ErrorAnalysis:
             elif rule is None:
                 raise NoBound("no float error bound is known for this operator")
             else:
-                values[outputs[0]] = rule(node, operands)
+                found = rule(node, operands)
+                values.update(zip(outputs, found if isinstance(found, list) else [found], strict=False))
         except NoBound as reason:
             for name in outputs:
                 result.unbounded[name] = f"{node.name} ({node.op_type}): {reason}"

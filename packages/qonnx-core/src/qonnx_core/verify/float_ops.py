@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from qonnx_core.verify.bounded import (
     SIGNIFICAND_UNITS,
@@ -20,6 +19,7 @@ from qonnx_core.verify.bounded import (
     UNIT_ROUNDOFF,
     Bounded,
     Float64,
+    Mask,
     NoBound,
     SumTerms,
     gamma,
@@ -28,6 +28,7 @@ from qonnx_core.verify.bounded import (
     unit_of,
     with_errors,
 )
+from qonnx_core.verify.operands import Rule, axes_of, constant, first_operands, moved
 
 EXP_ROUNDOFFS = 8.0
 """Allowed relative error of a float32 exponential, in unit roundoffs (four units in the last place)."""
@@ -41,27 +42,15 @@ Runtimes compute both by rational approximations whose error is bounded absolute
 BATCH_NORM_ROUNDOFFS = 10.0
 """Roundoffs on the way to ``gain / sqrt(var + eps)`` and the product with it, in any of the usual formulas."""
 
-Rule = Callable[[ir.Node, Sequence[Bounded | None]], Bounded]
-
-
-def _first(operands: Sequence[Bounded | None], count: int) -> list[Bounded]:
-    found = [operand for operand in operands[:count] if operand is not None]
-    if len(found) != count:
-        raise NoBound(f"an input among the first {count} is missing")
-    return found
-
-
 # --- sums -------------------------------------------------------------------------------------------------------------
 
 
-def _add(a: Bounded, b: Bounded, sign: float) -> Bounded:
+def add(a: Bounded, b: Bounded, sign: float = 1.0) -> Bounded:
+    """Return ``a + sign * b``; what is added to a sum may be added at any place of it."""
     if not (a.is_real or b.is_real):
         value = a.value + b.value if sign > 0 else a.value - b.value  # type: ignore[operator]
         return Bounded(np.asarray(value))
-    x, y = a.real, sign * b.real
-    value = x + y
-    part = value - x
-    exact = ((x - (value - part)) + (y - part)) == 0
+    value, exact = _exact_sum(a.real, sign * b.real)
     result = rounded(value, a.errors + b.errors, exact)
     if a.terms is not None and b.terms is None:
         return _one_more_term(result, a.terms, b)
@@ -70,11 +59,18 @@ def _add(a: Bounded, b: Bounded, sign: float) -> Bounded:
     return result
 
 
+def _exact_sum(x: Float64, y: Float64) -> tuple[Float64, Mask]:
+    """Return a sum in float64, and where it has no rounding error."""
+    value = np.asarray(x + y)
+    part = value - x
+    return value, np.asarray(((x - (value - part)) + (y - part)) == 0)
+
+
 def _sum(_node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
     """Return the sum of all operands, added from left to right as onnxruntime does."""
-    first, *rest = _first(operands, len(operands))
+    first, *rest = first_operands(operands, len(operands))
     for term in rest:
-        first = _add(first, term, 1.0)
+        first = add(first, term, 1.0)
     return first
 
 
@@ -85,12 +81,12 @@ def _one_more_term(result: Bounded, terms: SumTerms, addend: Bounded) -> Bounded
     propagated = terms.propagated + addend.errors
     unit = np.minimum(terms.unit, unit_of(addend.real, (), keepdims=True))
     merged = SumTerms(count, magnitude, propagated, unit)
-    fused = _sum_error(merged)
+    fused = sum_error(merged)
     return with_errors(result.real, np.maximum(np.where(fused == 0, 0.0, result.errors), fused), merged)
 
 
-def _sum_error(terms: SumTerms) -> Float64:
-    """Error of a sum in any order; zero where every partial sum is an integer multiple below 2**24 of one unit."""
+def sum_error(terms: SumTerms) -> Float64:
+    """Return the error of a sum in any order; zero where every partial sum is a multiple below 2**24 of one unit."""
     unit = np.where(np.isinf(terms.unit), 1.0, terms.unit)
     exact = (terms.propagated == 0) & (terms.magnitude <= SIGNIFICAND_UNITS * unit) & (unit >= TINY)
     error = gamma(terms.count) * (terms.magnitude + terms.propagated) + terms.propagated + terms.count * TINY
@@ -124,51 +120,51 @@ def matmul(a: Bounded, b: Bounded) -> Bounded:
     terms = SumTerms(x.shape[-1], magnitude, propagated, unit)
     squeeze = tuple(axis for axis, lifted in ((-2, lift_x), (-1, lift_w)) if lifted)
     if squeeze:
-        return with_errors(np.squeeze(value, squeeze), np.squeeze(_sum_error(terms), squeeze))
-    return with_errors(value, _sum_error(terms), terms)
+        return with_errors(np.squeeze(value, squeeze), np.squeeze(sum_error(terms), squeeze))
+    return with_errors(value, sum_error(terms), terms)
 
 
 def _matmul(_node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    a, b = _first(operands, 2)
+    a, b = first_operands(operands, 2)
     return matmul(a, b)
 
 
 def _gemm(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    a, b = _first(operands, 2)
+    a, b = first_operands(operands, 2)
     if node.attributes.get_int("transA", 0):
-        a = _moved(a, np.transpose)
+        a = moved(a, np.transpose)
     if node.attributes.get_int("transB", 0):
-        b = _moved(b, np.transpose)
+        b = moved(b, np.transpose)
     result = matmul(a, b)
     alpha = node.attributes.get_float("alpha", 1.0)
     if alpha != 1.0:
-        result = _product(result, _constant(alpha))
+        result = product(result, constant(alpha))
     addend = operands[2] if len(operands) > 2 else None
     if addend is None:
         return result
     beta = node.attributes.get_float("beta", 1.0)
-    return _add(result, addend if beta == 1.0 else _product(addend, _constant(beta)), 1.0)
+    return add(result, addend if beta == 1.0 else product(addend, constant(beta)), 1.0)
 
 
 def _reduce_sum(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    (x,) = _first(operands, 1)
-    axes = _axes(node, operands)
+    (x,) = first_operands(operands, 1)
+    axes = axes_of(node, operands)
     keep = bool(node.attributes.get_int("keepdims", 1))
     return _summed(x, axes, keep)
 
 
 def _reduce_mean(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    (x,) = _first(operands, 1)
-    axes = _axes(node, operands)
+    (x,) = first_operands(operands, 1)
+    axes = axes_of(node, operands)
     total = _summed(x, axes, bool(node.attributes.get_int("keepdims", 1)))
-    return _quotient(total, _constant(float(x.value.size // max(total.value.size, 1))))
+    return quotient(total, constant(float(x.value.size // max(total.value.size, 1))))
 
 
 def _global_average_pool(_node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    (x,) = _first(operands, 1)
+    (x,) = first_operands(operands, 1)
     axes = tuple(range(2, x.value.ndim))
     total = _summed(x, axes, keep=True)
-    return _quotient(total, _constant(float(x.value.size // max(total.value.size, 1))))
+    return quotient(total, constant(float(x.value.size // max(total.value.size, 1))))
 
 
 def _summed(x: Bounded, axes: tuple[int, ...] | None, keep: bool) -> Bounded:
@@ -179,27 +175,14 @@ def _summed(x: Bounded, axes: tuple[int, ...] | None, keep: bool) -> Bounded:
         np.asarray(np.sum(x.errors, axis=axes, keepdims=keep)),
         np.broadcast_to(unit_of(x.real, axes, keepdims=keep), value.shape),
     )
-    return with_errors(value, _sum_error(terms), terms)
-
-
-def _axes(node: ir.Node, operands: Sequence[Bounded | None]) -> tuple[int, ...] | None:
-    operand = operands[1] if len(operands) > 1 else None
-    axes = node.attributes.get_ints("axes") if operand is None else operand.value.reshape(-1).tolist()
-    if not axes:
-        if node.attributes.get_int("noop_with_empty_axes", 0):
-            raise NoBound("a reduction without axes")
-        return None
-    return tuple(int(axis) for axis in axes)
+    return with_errors(value, sum_error(terms), terms)
 
 
 # --- products and quotients -------------------------------------------------------------------------------------------
 
 
-def _constant(value: float) -> Bounded:
-    return Bounded(np.asarray(value, dtype=np.float64))
-
-
-def _product(a: Bounded, b: Bounded) -> Bounded:
+def product(a: Bounded, b: Bounded) -> Bounded:
+    """Return ``a * b``."""
     if not (a.is_real or b.is_real):
         return Bounded(np.asarray(a.value * b.value))  # type: ignore[operator]
     x, y, ex, ey = a.real, b.real, a.errors, b.errors
@@ -207,7 +190,8 @@ def _product(a: Bounded, b: Bounded) -> Bounded:
     return rounded(x * y, np.abs(x) * ey + np.abs(y) * ex + ex * ey, exact=True)
 
 
-def _quotient(a: Bounded, b: Bounded) -> Bounded:
+def quotient(a: Bounded, b: Bounded) -> Bounded:
+    """Return ``a / b``; without a bound where b may be 0."""
     if not (a.is_real or b.is_real):
         return Bounded(np.asarray(a.value // b.value))  # type: ignore[operator]
     x, y, ex, ey = a.real, b.real, a.errors, b.errors
@@ -218,8 +202,9 @@ def _quotient(a: Bounded, b: Bounded) -> Bounded:
         return rounded(value, error, is_float32(value) & (value * y == x))
 
 
-def _batch_normalization(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    x, gain, bias, mean, variance = _first(operands, 5)
+def batch_normalization(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
+    """Return the batch normalization of data with its channels on axis 1, in the form for inference."""
+    x, gain, bias, mean, variance = first_operands(operands, 5)
     epsilon = float(np.float32(node.attributes.get_float("epsilon", 1e-5)))
     shape = (1, -1) + (1,) * (x.value.ndim - 2)
 
@@ -231,9 +216,36 @@ def _batch_normalization(node: ir.Node, operands: Sequence[Bounded | None]) -> B
     factor = channel(gain) / np.sqrt(channel(variance) + epsilon)
     offset, center = channel(bias), channel(mean)
     value = (x.real - center) * factor + offset
+    exact = _is_exactly_normalized(x.real, center, offset, channel(gain), channel(variance), epsilon)
     size = (np.abs(x.real) + x.errors + np.abs(center)) * np.abs(factor)
     own = UNIT_ROUNDOFF * (BATCH_NORM_ROUNDOFFS * size + 2.0 * np.abs(offset) + np.abs(value)) + TINY
-    return with_errors(value, (np.abs(factor) * x.errors + own) * SLACK)
+    return with_errors(value, np.where(exact & (x.errors == 0), 0.0, (np.abs(factor) * x.errors + own) * SLACK))
+
+
+def _is_exactly_normalized(
+    x: Float64, center: Float64, offset: Float64, gain: Float64, variance: Float64, epsilon: float
+) -> Mask:
+    """Return where float32 holds every intermediate result of a batch normalization, by any of the usual formulas."""
+    total, known = _exact_sum(variance, np.asarray(epsilon))
+    root = np.sqrt(total)
+    factor = gain / root
+    known = known & (root * root == total) & (factor * root == gain) & (np.frexp(root)[0] == 0.5)
+    distance, near = _exact_sum(x, -center)
+    moved_offset, also = _exact_sum(offset, -(center * factor))
+    last = [_exact_sum(distance * factor, offset), _exact_sum(x * factor, moved_offset)]
+    known = known & near & also & last[0][1] & last[1][1]
+    for number in (
+        root,
+        factor,
+        distance,
+        center * factor,
+        moved_offset,
+        distance * factor,
+        distance / root,
+        x * factor,
+    ):
+        known = known & is_float32(number)
+    return np.asarray(known & is_float32(last[0][0]))
 
 
 # --- one operand ------------------------------------------------------------------------------------------------------
@@ -255,7 +267,7 @@ def _sqrt(x: Bounded) -> Bounded:
 
 
 def _reciprocal(x: Bounded) -> Bounded:
-    return _quotient(_constant(1.0), x)
+    return quotient(constant(1.0), x)
 
 
 def _exp(x: Bounded) -> Bounded:
@@ -281,7 +293,7 @@ def _tanh(x: Bounded) -> Bounded:
 
 
 def _pow(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    base, exponent = _first(operands, 2)
+    base, exponent = first_operands(operands, 2)
     if exponent.error is not None or exponent.value.size != 1:
         raise NoBound("an exponent that is no exact scalar")
     power = float(exponent.real.reshape(-1)[0])
@@ -290,26 +302,53 @@ def _pow(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
     if power == 1.0:
         return base
     if power == 2.0:
-        return _product(base, base)
+        return product(base, base)
     raise NoBound(f"the exponent {power:g}")
 
 
 def _relu(_node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    (x,) = _first(operands, 1)
+    (x,) = first_operands(operands, 1)
     return _clipped(x, 0.0, np.inf)
 
 
 def _leaky_relu(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    (x,) = _first(operands, 1)
+    (x,) = first_operands(operands, 1)
     slope = float(np.float32(node.attributes.get_float("alpha", 0.01)))
-    scaled = _product(x, _constant(slope))
+    scaled = product(x, constant(slope))
     positive, unsure = x.real >= 0, np.abs(x.real) <= x.errors
     error = np.where(unsure, np.maximum(x.errors, scaled.errors), np.where(positive, x.errors, scaled.errors))
     return with_errors(np.where(positive, x.real, scaled.real), error)
 
 
+def _prelu(_node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
+    x, slope = first_operands(operands, 2)
+    scaled = product(x, slope)
+    shape = scaled.value.shape
+    real, errors = np.broadcast_to(x.real, shape), np.broadcast_to(x.errors, shape)
+    positive, unsure = real >= 0, np.abs(real) <= errors
+    error = np.where(unsure, np.maximum(errors, scaled.errors), np.where(positive, errors, scaled.errors))
+    return with_errors(np.where(positive, real, scaled.real), error)
+
+
+def _hard_sigmoid(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
+    (x,) = first_operands(operands, 1)
+    gain = constant(float(np.float32(node.attributes.get_float("alpha", 0.2))))
+    offset = constant(float(np.float32(node.attributes.get_float("beta", 0.5))))
+    return _clipped(add(product(x, gain), offset), 0.0, 1.0)
+
+
+def _where(_node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
+    condition, a, b = first_operands(operands, 3)
+    if condition.error is not None:
+        raise NoBound("a condition that is not exact")
+    chosen = condition.value.astype(bool)
+    if not (a.is_real or b.is_real):
+        return Bounded(np.where(chosen, a.value, b.value))
+    return with_errors(np.where(chosen, a.real, b.real), np.where(chosen, a.errors, b.errors))
+
+
 def _clip(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    (x,) = _first(operands, 1)
+    (x,) = first_operands(operands, 1)
 
     def bound(index: int, name: str, default: float) -> Float64:
         operand = operands[index] if len(operands) > index else None
@@ -330,7 +369,7 @@ def _clipped(x: Bounded, low: Float64 | float, high: Float64 | float) -> Bounded
 
 def _extreme(pick: Callable[[Float64, Float64], Float64]) -> Rule:
     def rule(_node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-        first, *others = _first(operands, len(operands))
+        first, *others = first_operands(operands, len(operands))
         value, error = first.real, first.errors
         for other in others:
             value, error = pick(value, other.real), np.maximum(error, other.errors)
@@ -340,7 +379,7 @@ def _extreme(pick: Callable[[Float64, Float64], Float64]) -> Rule:
 
 
 def _softmax(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    (x,) = _first(operands, 1)
+    (x,) = first_operands(operands, 1)
     opset = node.version or (node.graph.opset_imports.get("", 13) if node.graph is not None else 13)
     shape = x.value.shape
     axis = node.attributes.get_int("axis", -1 if opset >= 13 else 1) % max(len(shape), 1)
@@ -359,78 +398,13 @@ def _softmax(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
     return with_errors(value.reshape(shape), error.reshape(shape))
 
 
-# --- data movement ----------------------------------------------------------------------------------------------------
-
-
-def _moved(x: Bounded, move: Callable[[NDArray[np.generic]], NDArray[np.generic]]) -> Bounded:
-    error = None if x.error is None else np.asarray(move(x.error), dtype=np.float64)
-    return Bounded(np.asarray(move(x.value)), error)
-
-
-def _reshape(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    x, shape = _first(operands, 2)
-    sizes = [int(size) for size in shape.value.reshape(-1).tolist()]
-    if not node.attributes.get_int("allowzero", 0):
-        sizes = [x.value.shape[index] if size == 0 else size for index, size in enumerate(sizes)]
-    return _moved(x, lambda array: array.reshape(_reshaped_batch(array.size, sizes)))
-
-
-def _reshaped_batch(size: int, sizes: list[int]) -> list[int]:
-    """``sizes`` with the first one set free where a shape written for one frame meets a batch."""
-    if -1 not in sizes and int(np.prod(sizes, dtype=np.int64)) != size:
-        return [-1, *sizes[1:]]
-    return sizes
-
-
-def _flatten(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    (x,) = _first(operands, 1)
-    axis = node.attributes.get_int("axis", 1)
-    leading = int(np.prod(x.value.shape[:axis], dtype=np.int64))
-    return _moved(x, lambda array: array.reshape(leading, -1))
-
-
-def _transpose(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    (x,) = _first(operands, 1)
-    order = node.attributes.get_ints("perm")
-    return _moved(x, lambda array: np.transpose(array, None if order is None else tuple(order)))
-
-
-def _squeeze(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    (x,) = _first(operands, 1)
-    axes = _axes(node, operands)
-    return _moved(x, lambda array: np.squeeze(array, axes))
-
-
-def _unsqueeze(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    (x,) = _first(operands, 1)
-    axes = _axes(node, operands)
-    if axes is None:
-        raise NoBound("no axes")
-    return _moved(x, lambda array: np.expand_dims(array, axes))
-
-
-def _concat(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    parts = _first(operands, len(operands))
-    axis = node.attributes.get_int("axis", 0)
-    value = np.concatenate([part.value for part in parts], axis=axis)
-    if all(part.error is None for part in parts):
-        return Bounded(value)
-    return with_errors(value, np.concatenate([part.errors for part in parts], axis=axis))
-
-
-def _gather(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    x, indices = _first(operands, 2)
-    axis = node.attributes.get_int("axis", 0)
-    return _moved(x, lambda array: np.take(array, indices.value.astype(np.int64), axis=axis))
-
-
 def _shape(_node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    (x,) = _first(operands, 1)
+    (x,) = first_operands(operands, 1)
     return Bounded(np.asarray(x.value.shape, dtype=np.int64))
 
 
 def _cast(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    (x,) = _first(operands, 1)
+    (x,) = first_operands(operands, 1)
     target = ir.DataType(node.attributes.get_int("to", int(ir.DataType.FLOAT)))
     if target in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
         return rounded(x.real, x.errors, exact=True)
@@ -440,58 +414,54 @@ def _cast(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
 
 
 def _identity(_node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-    return _first(operands, 1)[0]
+    return first_operands(operands, 1)[0]
 
 
 def _binary(function: Callable[[Bounded, Bounded], Bounded]) -> Rule:
     def rule(_node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
-        a, b = _first(operands, 2)
+        a, b = first_operands(operands, 2)
         return function(a, b)
 
     return rule
 
 
 def _unary(function: Callable[[Bounded], Bounded]) -> Rule:
-    return lambda _node, operands: function(_first(operands, 1)[0])
+    return lambda _node, operands: function(first_operands(operands, 1)[0])
 
 
-FLOAT_RULES: dict[str, Rule] = {
+ARITHMETIC: dict[str, Rule] = {
     "Abs": _unary(_abs),
-    "Add": _binary(lambda a, b: _add(a, b, 1.0)),
-    "BatchNormalization": _batch_normalization,
+    "Add": _binary(lambda a, b: add(a, b, 1.0)),
+    "BatchNormalization": batch_normalization,
     "Cast": _cast,
     "Clip": _clip,
-    "Concat": _concat,
-    "Div": _binary(_quotient),
+    "Div": _binary(quotient),
     "Dropout": _identity,
     "Exp": _unary(_exp),
-    "Flatten": _flatten,
-    "Gather": _gather,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_average_pool,
+    "HardSigmoid": _hard_sigmoid,
     "Identity": _identity,
     "LeakyRelu": _leaky_relu,
     "Log": _unary(_log),
     "MatMul": _matmul,
     "Max": _extreme(np.maximum),
     "Min": _extreme(np.minimum),
-    "Mul": _binary(_product),
+    "Mul": _binary(product),
     "Neg": _unary(_negative),
+    "PRelu": _prelu,
     "Pow": _pow,
     "Reciprocal": _unary(_reciprocal),
     "ReduceMean": _reduce_mean,
     "ReduceSum": _reduce_sum,
     "Relu": _relu,
-    "Reshape": _reshape,
     "Shape": _shape,
     "Sigmoid": _unary(_sigmoid),
     "Softmax": _softmax,
     "Sqrt": _unary(_sqrt),
-    "Squeeze": _squeeze,
-    "Sub": _binary(lambda a, b: _add(a, b, -1.0)),
+    "Sub": _binary(lambda a, b: add(a, b, -1.0)),
     "Sum": _sum,
     "Tanh": _unary(_tanh),
-    "Transpose": _transpose,
-    "Unsqueeze": _unsqueeze,
+    "Where": _where,
 }
-"""One rule for each operator of the standard domain with a known bound; a rule raises `NoBound` where not."""
+"""One rule for each operator; a rule raises `NoBound` where no bound is known."""

@@ -10,11 +10,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidModel
+from qonnx_core.ops.quant_avg_pool2d import QuantAvgPool2d
 from qonnx_core.verify.bounded import SLACK, UNIT_ROUNDOFF, Bounded, Float64, is_float32, rounded
 
 Int64 = NDArray[np.int64]
 
 QUANTIZER_OPS = frozenset({"Quant", "IntQuant", "BipolarQuant", "Trunc", "MultiThreshold"})
+_MORE_STEPS = frozenset({"FloatQuant", "QuantAvgPool2d"})
 _DOMAINS = frozenset({"qonnx.custom_op.general", "onnx.brevitas", "finn", "finn.custom_op.general"})
 
 
@@ -23,6 +25,11 @@ def is_quantizer(node: ir.Node) -> bool:
     if node.op_type == "Sign":
         return node.domain in ("", "ai.onnx")
     return node.op_type in QUANTIZER_OPS and node.domain in _DOMAINS
+
+
+def is_step_function(node: ir.Node) -> bool:
+    """Return whether a node decides between levels: the quantizers, and those whose levels are on no single grid."""
+    return is_quantizer(node) or (node.op_type in _MORE_STEPS and node.domain in _DOMAINS)
 
 
 def round_half_up(x: Float64) -> Float64:
@@ -83,11 +90,19 @@ class Quantizer:
 
 def make_quantizer(node: ir.Node, operands: Sequence[Bounded | None]) -> Quantizer:
     """Return the quantizer of a node; ``operands`` are its inputs, of which all but the first have to be constants."""
-    builders = {"Quant": _int_quant, "IntQuant": _int_quant, "BipolarQuant": _bipolar_quant, "Trunc": _trunc}
+    builders = {
+        "Quant": _int_quant,
+        "IntQuant": _int_quant,
+        "BipolarQuant": _bipolar_quant,
+        "Trunc": _trunc,
+        "FloatQuant": _float_quant,
+    }
     if node.op_type == "Sign":
         return _sign(node)
     if node.op_type == "MultiThreshold":
         return _multi_threshold(node, operands)
+    if node.op_type == "QuantAvgPool2d":
+        return _quant_average(node)
     return builders[node.op_type](node, operands)
 
 
@@ -254,6 +269,77 @@ def _trunc(node: ir.Node, operands: Sequence[Bounded | None]) -> Quantizer:
     )
 
 
+def _float_quant(node: ir.Node, operands: Sequence[Bounded | None]) -> Quantizer:
+    """FloatQuant; a level is the minifloat itself, infinity for all that becomes infinite or NaN."""
+    names = ("scale", "exponent_bitwidth", "mantissa_bitwidth", "exponent_bias", "max_val")
+    scale, exponent_bits, mantissa_bits, bias, most = (
+        _operand(node, operands, position, name) for position, name in enumerate(names, 1)
+    )
+    _, round_mode = _rounding(node, "ROUND")
+    last, least = 2.0**exponent_bits - 1.0 - bias, 1.0 - bias
+    top = np.minimum((2.0 - 2.0**-mantissa_bits) * 2.0**last, most)
+    saturates = bool(node.attributes.get_int("saturation", 1))
+    infinite = bool(node.attributes.get_int("has_inf", 0))
+
+    def kept(position: Float64, mode: Callable[[Float64], Float64]) -> Float64:
+        size = np.clip(np.abs(position), 2.0**least, 2.0**last)
+        step = 2.0 ** (np.frexp(size)[1] - 1.0 - mantissa_bits)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.where(np.isinf(position), position, mode(position / step) * step))
+
+    def outcome(position: Float64) -> Float64:
+        found = kept(position, round_mode)
+        if saturates:
+            return np.clip(found, -top, top)
+        beyond = np.copysign(np.inf, found) if infinite else np.full(found.shape, np.inf)
+        return np.where(np.abs(found) > top, beyond, found)
+
+    def value(level: Float64) -> Bounded:
+        if np.isinf(level).any():
+            with np.errstate(invalid="ignore"):
+                return Bounded(np.where(np.isinf(level), level if infinite else np.nan, level) * scale)
+        return _dequantized(level, scale, np.zeros(()))
+
+    def level_of(values: Float64) -> Float64:
+        found = values / scale
+        return np.where(np.isfinite(found), kept(found, np.round), np.where(np.isnan(found), np.inf, found))
+
+    return Quantizer(_output(node), node.op_type, lambda x: _in_steps(x, scale, np.zeros(())), outcome, value, level_of)
+
+
+def _quant_average(node: ir.Node) -> Quantizer:
+    """QuantAvgPool2d: the position is the sum of a window, the level its whole part after the shift."""
+    pool = QuantAvgPool2d(
+        stride=node.attributes.get_int("stride"), kernel=node.attributes.get_int("kernel"),
+        ibits=node.attributes.get_int("ibits"), obits=node.attributes.get_int("obits"),
+        signed=bool(node.attributes.get_int("signed", 0)),
+        data_layout=node.attributes.get_string("data_layout", "NCHW"),
+    )  # fmt: skip
+    size = (pool.kernel, pool.kernel)
+
+    def sums(array: Float64) -> Float64:
+        windows = np.lib.stride_tricks.sliding_window_view(array, size, pool.axes)
+        cut = [slice(None)] * array.ndim
+        for axis in pool.axes:
+            cut[axis] = slice(None, None, pool.stride)
+        return np.asarray(windows[tuple(cut)].sum(axis=(-2, -1)))
+
+    def steps(x: Bounded) -> Steps:
+        total = sums(x.real)
+        exact = (np.abs(total) < 2.0**53) & (sums(np.abs(x.real - np.round(x.real))) == 0)
+        own = np.where(exact, 0.0, UNIT_ROUNDOFF * pool.kernel**2 * sums(np.abs(x.real)))
+        return Steps(total, sums(x.errors) + own)
+
+    return Quantizer(
+        tensor=_output(node),
+        op_type=node.op_type,
+        steps=steps,
+        outcome=lambda position: np.floor(np.round(position) / 2.0**pool.shift),
+        value=lambda level: Bounded(level),
+        level=lambda value: np.round(value),
+    )
+
+
 def _multi_threshold(node: ir.Node, operands: Sequence[Bounded | None]) -> Quantizer:
     thresholds = np.sort(_operand(node, operands, 1, "thresholds"), axis=1)
     out_scale = np.asarray(node.attributes.get_float("out_scale", 1.0))
@@ -270,7 +356,11 @@ def _multi_threshold(node: ir.Node, operands: Sequence[Bounded | None]) -> Quant
         return np.moveaxis(np.where(np.isnan(moved), 0.0, result), -1, axis)
 
     def value_of(level: Float64) -> Bounded:
-        return rounded(out_scale * level + out_bias, 0.0, bool(out_scale == np.round(out_scale)))
+        scaled = out_scale * level
+        value = scaled + out_bias
+        part = value - scaled
+        exact = is_float32(scaled) & ((scaled - (value - part)) + (out_bias - part) == 0)
+        return rounded(value, 0.0, exact)
 
     return Quantizer(
         tensor=_output(node),
@@ -289,4 +379,13 @@ def _output(node: ir.Node) -> str:
     return name
 
 
-__all__ = ["QUANTIZER_OPS", "ROUNDING", "Quantizer", "Steps", "is_quantizer", "limits", "make_quantizer"]
+__all__ = [
+    "QUANTIZER_OPS",
+    "ROUNDING",
+    "Quantizer",
+    "Steps",
+    "is_quantizer",
+    "is_step_function",
+    "limits",
+    "make_quantizer",
+]
