@@ -9,12 +9,17 @@ import onnx
 import onnx.parser
 import onnxruntime
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import qonnx_core
 from qonnx_core.errors import InvalidInput, Unsupported
 from qonnx_core.formats.convert_opset import convert_opset
+from qonnx_core.formats.ir_versions import with_ir_version
+from qonnx_core.formats.plain import lower_to_plain_onnx
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.formats.writer import serialize
+from qonnx_core.testing.random_graphs import random_graph
 
 NEWEST = 27  # onnx knows 28, the QuantizeLinear of which onnxruntime does not run
 X234 = "float[2,3,4] x"
@@ -196,3 +201,21 @@ def test_our_operators_stay_and_the_model_still_computes_the_same() -> None:
         assert converted.graph[0].op_type == "Quant"
         again = from_proto(onnx.load_model_from_string(serialize(converted)))
         np.testing.assert_array_equal(qonnx_core.compile_model(again).run({"x": x})["y"], wanted)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 5000), st.sampled_from(["mlp", "cnn", "mixed"]), st.sampled_from([11, 12, 13, 15, 17, 19, 23, 27])
+)
+def test_a_random_graph_computes_the_same_in_every_opset(seed: int, kind: Any, target: int) -> None:
+    graph = random_graph(seed, kind)
+    wanted = qonnx_core.compile_model(graph.model).run(graph.inputs)
+    again = from_proto(onnx.load_model_from_string(serialize(convert_opset(graph.model, target))))
+    plain = serialize(with_ir_version(convert_opset(lower_to_plain_onnx(graph.model), target)))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(plain, options)
+    stock_values = dict(zip(wanted, session.run(list(wanted), graph.inputs), strict=True))
+    for found in (qonnx_core.compile_model(again).run(graph.inputs), stock_values):
+        for name, array in wanted.items():
+            np.testing.assert_array_equal(found[name], array)

@@ -82,3 +82,22 @@ def test_a_model_of_the_quantizer_comes_in_exactly(
     np.testing.assert_array_equal(stock.run(None, {"x": x})[0], wanted)
     again = to_qcdq(found.model, partial=True)
     np.testing.assert_array_equal(qonnx_core.compile_model(again.model).run({"x": x})["y"], wanted)
+
+
+def test_the_other_format_of_the_quantizer_is_named_with_the_option_to_ask_for(tmp_path: Path) -> None:
+    quantization = pytest.importorskip("onnxruntime.quantization", reason="onnxruntime has no quantizer here")
+    float_model("conv", 17, tmp_path / "float.onnx")
+    samples = np.random.default_rng(3).normal(size=SHAPES["conv"]).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantization.quantize_static(
+            tmp_path / "float.onnx", tmp_path / "qop.onnx", Reader(samples),
+            quant_format=quantization.QuantFormat.QOperator,
+        )  # fmt: skip
+    model = qonnx_core.load(tmp_path / "qop.onnx")
+    found = from_qcdq(model)
+    refused = [reason for reason in found.kept if "(QLinearConv)" in reason]
+    assert len(refused) == 2
+    assert all("quantize with QuantFormat.QDQ instead of QOperator" in reason for reason in refused)
+    wanted = qonnx_core.compile_model(model).run({"x": samples})["y"]
+    np.testing.assert_array_equal(qonnx_core.compile_model(found.model).run({"x": samples})["y"], wanted)

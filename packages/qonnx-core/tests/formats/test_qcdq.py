@@ -293,3 +293,10 @@ def test_a_zoo_model_keeps_its_bits_in_both_forms() -> None:
     there = to_qcdq(model, partial=True)
     np.testing.assert_array_equal(run(there.model, x), wanted)
     np.testing.assert_array_equal(run(from_qcdq(there.model).model, x), wanted)
+
+
+def test_integers_that_leave_the_model_are_named() -> None:
+    text = """<ir_version: 8, opset_import: ["": 13]> g (float[N] x) => (uint8[N] y) <float s = {0.5}, uint8 z = {3}>
+      { y = QuantizeLinear(x, s, z) }"""
+    found = from_qcdq(from_proto(onnx.parser.parse_model(text)))
+    assert found.kept == ("y (QuantizeLinear): its integers go on without a DequantizeLinear",)

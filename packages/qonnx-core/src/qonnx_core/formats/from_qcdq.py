@@ -84,10 +84,25 @@ def from_qcdq(model: ir.Model, *, zero_points: ZeroPoints = "exact") -> Conversi
     if converted:
         copy.opset_imports.setdefault(DOMAIN, 1)
     RemoveUnused().run(copy)
+    kept += [
+        f"{node.name or node.outputs[0].name} (QuantizeLinear): its integers go on without a DequantizeLinear"
+        for graph in copy.graphs()
+        for node in graph
+        if _is(node, "QuantizeLinear") and not _reaches_dequantizer(node)
+    ]
     if not any(node.domain == _CONTRIB for graph in copy.graphs() for node in graph):
         copy.opset_imports.pop(_CONTRIB, None)
     InferShapes().run(copy)
     return Conversion(copy, converted, tuple(kept))
+
+
+def _reaches_dequantizer(node: ir.Node) -> bool:
+    """Return whether only DequantizeLinear nodes, possibly behind Clips, read what the node gives."""
+    value = node.outputs[0]
+    readers = [use.node for use in value.uses()]
+    if value.is_graph_output():
+        return False
+    return all(_is(each, "DequantizeLinear") or (_is(each, "Clip") and _reaches_dequantizer(each)) for each in readers)
 
 
 def has_qcdq(model: ir.Model) -> bool:
