@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -194,3 +196,33 @@ def test_a_signal_leaves_the_old_file_and_nothing_else(number: int, model: Path,
     assert err.decode().strip() == "interrupted; nothing half-written is left"
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert out.read_text() == "as before"
+
+
+def test_progress_is_shown_on_a_terminal_and_json_stays_pure(model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((500, 6), np.float32))
+    ours, theirs = pty.openpty()
+    command = [*COMMAND, "run", str(model), "--data", str(tmp_path / "x.npy"), "--batch-size", "2", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while block := os.read(ours, 4096):
+                shown += block
+        found = json.loads(process.stdout.read())
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"500" in shown
+    assert found["outputs"][0]["shape"] == [500, 5]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((100_000, 6), np.float32))
+    command = [*COMMAND, "run", str(model), "--data", str(tmp_path / "x.npy"), "-o", "-", "--intermediate", "*"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.read(4) == b"PK\x03\x04"
+        process.stdout.close()
+        err = process.stderr.read().decode()
+        process.wait(timeout=60)
+    assert process.returncode == 1
+    assert "error" not in err
+    assert "Traceback" not in err

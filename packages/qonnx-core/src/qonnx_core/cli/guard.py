@@ -53,6 +53,8 @@ def guarded(command: Callable[P, R], interrupted: str = INTERRUPTED) -> Callable
             typer.echo(interrupted, err=True)
             code = 128 + stop.number if isinstance(stop, Terminated) else EXIT_INTERRUPTED
             raise typer.Exit(code) from None
+        except BrokenPipeError:
+            raise  # whoever read the output has seen enough; the application ends without a word
         except (QonnxError, OSError, MemoryError) as error:
             if _state["tracebacks"]:
                 raise
