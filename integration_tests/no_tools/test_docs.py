@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
+import importlib.metadata
 import importlib.util
 import inspect
+import pkgutil
 import re
 import shlex
 import sys
@@ -190,6 +192,24 @@ def right_column() -> list[str]:
     rows = [row for table in re.findall(r"\| here \|\n\|[-|]+\n((?:\|.*\n)+)", page) for row in table.splitlines()]
     assert len(rows) > 100
     return [span for row in rows for span in re.findall(r"`([^`]+)`", row.strip("| ").split(" | ", 1)[1])]
+
+
+def test_every_transformation_and_method_of_the_reference_is_in_the_tables() -> None:
+    wrapper = pytest.importorskip("qonnx.core.modelwrapper", reason="qonnx, the reference, is not installed")
+    base = importlib.import_module("qonnx.transformation.base")
+    home = importlib.import_module("qonnx.transformation")
+    theirs = {name for name in dir(wrapper.ModelWrapper) if not name.startswith("_")}
+    for module in pkgutil.walk_packages(home.__path__, f"{home.__name__}."):
+        found = inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
+        theirs |= {
+            name for name, kind in found if issubclass(kind, base.Transformation) and kind is not base.Transformation
+        }
+    theirs |= {entry.name for entry in importlib.metadata.distribution("qonnx").entry_points}
+    page = (ROOT / "docs" / "coming-from.md").read_text("utf-8")
+    named = set(
+        re.findall(r"[\w-]+", " ".join(row.split(" | ")[0] for row in page.splitlines() if row.startswith("| ")))
+    )
+    assert theirs <= named, sorted(theirs - named)
 
 
 @pytest.mark.parametrize("span", sorted({span for span in right_column() if span.startswith("qonnx ")}))
