@@ -181,7 +181,8 @@ def test_the_bounds_of_random_networks_hold(seed: int, kind: str, exact: bool) -
 @pytest.mark.parametrize("mode", ["ROUND", "FLOOR", "CEIL", "HALF_UP"])
 def test_a_minifloat_is_decided_like_any_quantizer(variant: str, mode: str) -> None:
     body = f"""g (float[N, 1] x) => (float[N, 1] y)
-      <float s = {{0.3}}, float e = {{3}}, float m = {{2}}, float b = {{3}}, float t = {{14}}> {{ y = {Q}FloatQuant<rounding_mode = "{mode}", {variant}>(x, s, e, m, b, t) }}"""
+      <float s = {{0.3}}, float e = {{3}}, float m = {{2}}, float b = {{3}}, float t = {{14}}>
+      {{ y = {Q}FloatQuant<rounding_mode = "{mode}", {variant}>(x, s, e, m, b, t) }}"""
     model = qonnx_core.cleanup_model(from_proto(onnx.parser.parse_model(HEAD + body)))
     generator = np.random.default_rng(0)
     halves = np.arange(-60, 61) / 8 * 0.3

@@ -29,6 +29,7 @@ Long grids (one scale for each channel) are shortened; --json has them whole."""
 
 def command(model: ModelArgument, input_type: InputTypeOption = None, json_output: JsonOption = False) -> None:
     """Describe a model."""
+    from qonnx_core.analyses.topology import topology
     from qonnx_core.build.inputs import input_grids, input_names, output_names
     from qonnx_core.ir.annotations import get_datatype
     from qonnx_core.passes.infer_datatypes import InferDataTypes, infer_datatypes_report
@@ -67,6 +68,7 @@ def command(model: ModelArgument, input_type: InputTypeOption = None, json_outpu
                 "outputs": outputs,
                 "names": {"inputs": input_names(original, cleaned), "outputs": output_names(original, cleaned)},
                 "nodes": nodes,
+                "topology": topology(cleaned).to_dict(),
                 "untyped": dict(untyped),
             }
         )
@@ -84,5 +86,8 @@ def command(model: ModelArgument, input_type: InputTypeOption = None, json_outpu
         for n in nodes
     ]
     out.print(table(f"{len(nodes)} nodes", columns, [row[: len(columns)] for row in cells]))
+    shape = topology(cleaned)
+    branches = f"{len(shape.fan_outs)} tensors are read more than once, {len(shape.joins)} nodes join tensors"
+    out.print("one chain of nodes" if shape.is_linear else branches, markup=False)
     if untyped:
         out.print(table("tensors without a data type", ("tensor", "why"), untyped))
