@@ -17,6 +17,7 @@ from qonnx_core.ir.annotations import get_datatype, get_layout, set_datatype, se
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.passes.convert_to_channels_last import ConvertToChannelsLast
 from qonnx_core.passes.infer_shapes import InferShapes
+from qonnx_core.passes.lower_convs_to_matmul import LowerConvsToMatMul
 from qonnx_core.testing.graph_text import graph_lines
 from qonnx_core.testing.pass_contract import check_pass
 from qonnx_core.testing.random_graphs import random_graph
@@ -245,6 +246,16 @@ def test_the_input_becomes_channels_last_on_request() -> None:
     once = serialize(model)
     assert step.run(model) == 0
     assert serialize(model) == once
+
+
+def test_transposes_between_lowered_convolutions_cancel() -> None:
+    body = """b = Relu(a) c = Conv<pads = [1, 1, 1, 1]>(b, v) d = Add(b, c) e2 = Mul(d, k) f = Conv(e2, v)
+        h = Flatten(f) y = MatMul(h, g36)"""
+    model = build(network(body).replace("float two", f"{constant('g36', whole(22, 36, 2))}, float two"))
+    LowerConvsToMatMul().run(model)
+    assert ops(model).count("Transpose") == 6
+    changed = check_pass(ConvertToChannelsLast(), model, {"x": X}, min_edits=1)
+    assert ops(changed).count("Transpose") == 1
 
 
 def test_annotations_move_along() -> None:

@@ -76,14 +76,15 @@ class Conversion:
         self._wishes: dict[ir.Value, Axes] = {}
         self._dynamic: set[ir.Value] = set(graph.inputs)
 
-    def run(self, *, change_inputs: bool = False, change_outputs: bool = False) -> int:
+    def run(self, *, change_inputs: bool = False, change_outputs: bool = False, without_seeds: bool = False) -> int:
         """Convert the graph in place; return the number of nodes and inputs that changed, 0 where no seed is there.
 
+        ``without_seeds`` converts what follows transpositions even where no seed is.
         ``change_inputs`` stores the graph inputs that a seed wants in the new layout, under the same names;
         ``change_outputs`` leaves graph outputs in it.
         """
         nodes = list(self.graph)
-        if not any(self.target.is_seed(node) for node in nodes):
+        if not without_seeds and not any(self.target.is_seed(node) for node in nodes):
             return 0
         self._know_dynamic(nodes)
         self._know_wishes(nodes)
