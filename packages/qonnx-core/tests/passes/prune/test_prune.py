@@ -237,6 +237,23 @@ def test_what_has_to_stay_is_refused_with_the_reason(
     assert serialize(model) == before
 
 
+def test_what_graphs_inside_of_graphs_read_stays() -> None:
+    text = """g (float[N, 2] x, bool c) => (float[N, 3] y) <float[2, 3] w>
+      { m = MatMul(x, w) y = If(c) <then_branch = t () => (float[N, 3] u)
+          { u = If(c) <then_branch = a () => (float[N, 3] p) { p = Neg(m) },
+                       else_branch = b () => (float[N, 3] q) { q = Abs(m) }> },
+        else_branch = e () => (float[N, 3] v) { v = Identity(m) }> }"""
+    with pytest.raises(Unsupported, match=r"y \(If\) reads or makes it and reads it in a graph of its own"):
+        PruneChannels({"w": {1: {0}}}, lossy=True).run(build(text))
+
+
+def test_what_meets_a_tensor_of_unknown_size_stays() -> None:
+    text = """g (float[N, 2] x, float[N, C] k) => (float[N, 1] y) <float[2, 3] w, float[3, 1] v>
+      { m = MatMul(x, w) a = Add(m, k) y = MatMul(m, v) z = Relu(a) }"""
+    with pytest.raises(Unsupported, match=r"is not known|as a whole"):
+        PruneChannels({"w": {1: {0}}}, lossy=True).run(build(text))
+
+
 @pytest.mark.parametrize("channels", [{"nothing": {0: {0}}}, {"w": {7: {0}}}, {"w": {1: {9}}}])
 def test_what_does_not_exist_is_refused(channels: dict[str, dict[int, set[int]]]) -> None:
     model = build(MLP)

@@ -88,13 +88,14 @@ def rule_for(node: ir.Node, model: ir.Model) -> Rule | None:
 
 
 def _pin_captured(slices: Slices, node: ir.Node, reason: str) -> None:
+    """Let all slices stay of what the graphs inside the node read from the graph around it."""
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-            for inner in attribute.as_graph():
-                for value in inner.inputs:
+            graph = attribute.as_graph()
+            for inner in (graph, *graph.subgraphs()):
+                for value in (*(value for each in inner for value in each.inputs), *inner.outputs):
                     if value is not None and value.graph is node.graph:
                         slices.pin_all(value, reason)
-                _pin_captured(slices, inner, reason)
 
 
 def elementwise(slices: Slices, node: ir.Node) -> None:
@@ -112,6 +113,8 @@ def elementwise(slices: Slices, node: ir.Node) -> None:
             at = axis - len(known) + len(sizes)
             if at >= 0 and size is not None and size == sizes[at]:
                 slices.same(value, axis, result, at)
+            elif at >= 0 and size is None and value is not None:
+                slices.pin(result, at, f"its counterpart in {value.name} is not known")
 
 
 def _unknown_rank(slices: Slices, node: ir.Node) -> None:

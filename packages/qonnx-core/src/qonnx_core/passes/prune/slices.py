@@ -123,21 +123,28 @@ class Slices:
             self._right.append(right)
 
     def same(self, left: ir.Value | None, left_axis: int, right: ir.Value | None, right_axis: int) -> None:
-        """Note that the slices of two axes of one size belong together, one by one."""
+        """Note that the slices of two axes belong together, one by one; they stay where a size is not known."""
         first, second = self.ids(left, left_axis), self.ids(right, right_axis)
         if first is not None and second is not None and len(first) == len(second):
             self.together(first, second)
+        elif left is not None and right is not None:
+            self._pin_pair(left, left_axis, right, right_axis)
 
     def move(self, node: ir.Node, data: ir.Value, data_axis: int, result: ir.Value, result_axis: int,
              source: Ids | None = None, target: Ids | None = None) -> None:  # fmt: skip
         """Note that slices of the data become slices of the result; without positions, each its own."""
         before, after = self.ids(data, data_axis), self.ids(result, result_axis)
         if before is None or after is None:
+            self._pin_pair(data, data_axis, result, result_axis)
             return
         source = np.arange(len(before), dtype=np.int64) if source is None else source
         target = source if target is None else target
         self.together(before[source], after[target])
         self.moves.setdefault(node, []).append(Move(node, data, data_axis, result, result_axis, source, target))
+
+    def _pin_pair(self, left: ir.Value, left_axis: int, right: ir.Value, right_axis: int) -> None:
+        self.pin(left, left_axis, f"its counterpart in {right.name} is not known")
+        self.pin(right, right_axis, f"its counterpart in {left.name} is not known")
 
     def pin(self, value: ir.Value | None, axis: int, reason: str) -> None:
         """Note why the slices along an axis stay."""
