@@ -152,3 +152,24 @@ def benchmarks(session: nox.Session) -> None:
             session.run("python", str(script), "--reference", python, *shared, *session.posargs, env=ENVIRONMENT)
     image = [] if quick else ["--image", str(ROOT / "docs" / "images" / "benchmarks.png")]
     session.run("python", "benchmarks/chart.py", *shared, *image)
+
+
+@nox.session(python=PYTHON)
+def fuzz(session: nox.Session) -> None:
+    """Use mutated model files in every way, for ten minutes or as told; files that fail go to a folder."""
+    install(session, f"{ROOT / 'packages' / CORE}[test]")
+    session.run("python", "-m", "qonnx_core.testing.fuzzing", *(session.posargs or ["--minutes", "10"]))
+
+
+@nox.session(python=PYTHON)
+def reference(session: nox.Session) -> None:
+    """Compare with PyPI qonnx 1.0.0, which has an environment of its own, on a corpus; write the page of the docs."""
+    install(session, f"{ROOT / 'packages' / CORE}[test]")
+    other = Path(session.create_tmp()) / "qonnx"
+    python = other / "bin" / "python"
+    if not python.exists():
+        session.run("python", "-m", "venv", str(other))
+    pip = (str(python), "-m", "pip", "install", "--quiet", "--constraint", str(CONSTRAINTS))
+    session.run(*pip, "qonnx==1.0.0", "setuptools", external=True)
+    table = ROOT / "docs" / "reference-comparison.md"
+    session.run("python", "integration_tests/reference/compare.py", "--python", str(python), "--table", str(table))

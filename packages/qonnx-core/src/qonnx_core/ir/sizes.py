@@ -110,7 +110,7 @@ def _numbers(value: ir.Value | None) -> Sequence[float] | None:
 
 
 def _note_length(node: ir.Node, lengths: dict[ir.Value, int]) -> None:
-    """Note how long the vector is that a node makes of vectors, if it is long."""
+    """Note how long the vector is that a node makes of vectors."""
     known = [_length(value, lengths) for value in node.inputs if value is not None]
     sizes = [size for size in known if size is not None]
     found: int | None = None
@@ -123,7 +123,7 @@ def _note_length(node: ir.Node, lengths: dict[ir.Value, int]) -> None:
     elif node.op_type in _GROWING:
         count = _made(node)
         found = None if count is None else int(min(count, 2.0**62))
-    if found is not None and found > MAX_RANK:
+    if found is not None:
         for value in node.outputs:
             lengths[value] = found
 
