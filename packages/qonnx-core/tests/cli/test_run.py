@@ -133,6 +133,14 @@ def test_fast_mode_runs(model: Path, data: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), outputs(model)["global_out"], rtol=1e-4)
 
 
+def test_expected_outputs_are_compared_in_exact_mode_alone(model: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=X, y=outputs(model)["global_out"] + 1000)
+    code, out, err = run("run", model, "--data", tmp_path / "d.npz", "--mode", "fast", "--json")
+    assert (code, json.loads(out)["check"]) == (0, None)
+    assert "expected outputs are compared in mode exact alone" in " ".join(err.split())
+    assert run("run", model, "--data", tmp_path / "d.npz")[0] == 3
+
+
 NAN = X.copy()
 NAN[4, 2] = np.nan
 
