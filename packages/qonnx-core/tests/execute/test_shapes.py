@@ -56,6 +56,15 @@ def test_axes_that_are_too_short_are_refused_with_their_shape() -> None:
         compiled(CONV).run({"x": np.ones((1, 1, 2, 2), np.float32)})
 
 
+def test_axes_that_do_not_fit_name_the_node() -> None:
+    body = "g (float[?, ?] x, float[?, ?] w) => (float[?, ?] y) { [sum] y = Add(x, w) }"
+    inputs = {"x": np.ones((3, 4), np.float32), "w": np.ones((2, 4), np.float32)}
+    with pytest.raises(
+        InvalidInput, match=r"inputs x \(3, 4\), w \(2, 4\): sum \(Add\): (?!.*onnxruntime).*2 by 3; expected"
+    ):
+        compiled(body).run(inputs)
+
+
 def test_equal_names_of_axes_have_to_be_equal_sizes() -> None:
     body = "g (float[N, M] x, float[N, M] w) => (float[N, M] y) { y = Add(x, w) }"
     with pytest.raises(InvalidInput, match=r"input w: axis 1 \(M\) is 4, but 3 in input x"):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidInput
 from qonnx_core.execute.inputs import check_inputs
+from qonnx_core.execute.messages import runtime_message
 from qonnx_core.execute.prepare import prepare
 from qonnx_core.execute.samples import Progress, Samples, SampleSource, default_batch_size, open_samples
 from qonnx_core.execute.session import RUNTIME_ERRORS, Mode, SessionSettings, open_plain
@@ -187,7 +188,7 @@ class CompiledModel:
         except RUNTIME_ERRORS as error:
             shapes = ", ".join(f"{name} {x.shape}" for name, x in arrays.items())
             raise InvalidInput(
-                f"model: cannot run with inputs {shapes}: {' '.join(str(error).split())}; expected shapes that fit the "
+                f"model: cannot run with inputs {shapes}: {runtime_message(error)}; expected shapes that fit the "
                 "graph. Check the shapes."
             ) from error
         return dict(zip(plan.names, results, strict=True))
