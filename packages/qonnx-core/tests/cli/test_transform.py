@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnx
+import onnx.parser
 import pytest
 from typer.testing import CliRunner
 
@@ -49,6 +51,20 @@ def test_tensors_without_a_data_type_are_listed_with_the_reason(model: Path, tmp
     assert run(model, "--pass", "infer_datatypes", "-o", tmp_path / "out.onnx")[0] == 0
     result = CliRunner().invoke(app, ["info", str(model), "--json"])
     assert json.loads(result.stdout)["untyped"] == untyped
+
+
+def test_a_pass_says_what_it_leaves_and_why(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 21]>
+      g (float[1, 1, 4, 4] x) => (y) <float[4, 1, 1, 1] w = {1, 2, 3, 4}>
+      { k = Conv<strides = [2, 2]>(x, w) y = DepthToSpace<blocksize = 2>(k) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "m.onnx")
+    options = (tmp_path / "m.onnx", "--pass", "sub_pixel_to_deconvolution", "-o", tmp_path / "o.onnx")
+    code, stdout, stderr = run(*options, "--json")
+    assert code == 0, stderr
+    (step,) = json.loads(stdout)["passes"]
+    assert step["edits"] == 0
+    assert "the convolution has strides [2, 2]" in next(iter(step["kept"].values()))
+    assert "what stays as it is" in run(*options)[1]
 
 
 def test_the_list_names_every_pass(model: Path) -> None:

@@ -226,6 +226,19 @@ def test_inner_tensors_become_outputs(step: ExposeIntermediates, outputs: list[s
         np.testing.assert_array_equal(array, reference[name])
 
 
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(random_graphs(max_size=6))
+def test_every_tensor_of_a_random_graph_can_be_an_output(graph: RandomGraph) -> None:
+    model = graph.model.clone()
+    reference = qonnx_core.compile_model(model)
+    expected = reference.run(graph.inputs, reference.activation_names)
+    assert ExposeIntermediates(("*",)).run(model) > 0 or len(model.graph) == len(model.graph.outputs)
+    found = qonnx_core.compile_model(model).run(graph.inputs)
+    for name, array in found.items():
+        if name in expected:
+            np.testing.assert_array_equal(array, expected[name])
+
+
 def test_scale_and_zero_point_stand_around_a_quantizer_in_order() -> None:
     body = """g (float[N, 3] x) => (y) <float s = {0.5}, float z = {3}, float b = {4}, float one = {1},
       float zero = {0}> { NODES }"""

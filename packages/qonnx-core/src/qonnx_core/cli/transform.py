@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -82,10 +82,12 @@ def _run(model: Path, steps: list[Pass], output: Path, clean: bool, json_output:
     graph = read_model(model)
     if clean:
         graph = cleanup_model(graph)
-    done = []
+    done: list[dict[str, Any]] = []
     for step in steps:
         InferShapes().run(graph)
-        done.append({"pass": step.name, "edits": step.run(graph)})
+        edits = step.run(graph)
+        refusals = getattr(step, "refusals", None)
+        done.append({"pass": step.name, "edits": edits, "kept": dict(refusals(graph)) if refusals else {}})
     untyped = infer_datatypes_report(graph) if any(isinstance(step, InferDataTypes) for step in steps) else []
     InferShapes().run(graph)
     verify(graph)
@@ -93,6 +95,9 @@ def _run(model: Path, steps: list[Pass], output: Path, clean: bool, json_output:
     if json_output:
         print_json({"output": str(output), "passes": done, "nodes": len(graph.graph), "untyped": dict(untyped)})
         return
-    remarks.print(table(spoken(output), ("pass", "edits"), [tuple(row.values()) for row in done]))
+    remarks.print(table(spoken(output), ("pass", "edits"), [(row["pass"], row["edits"]) for row in done]))
+    kept = [(row["pass"], node, reason) for row in done for node, reason in row["kept"].items()]
+    if kept:
+        remarks.print(table("what stays as it is", ("pass", "node", "why"), kept))
     if untyped:
         remarks.print(table("tensors without a data type", ("tensor", "why"), untyped))

@@ -277,6 +277,33 @@ def test_a_text_that_is_no_rule_file_is_refused(tmp_path: Path) -> None:
         QuantizationConfig.from_file(tmp_path / "none.yaml")
 
 
+def test_the_dictionary_of_the_reference_means_the_same_rules() -> None:
+    positions = {
+        "op_type": {
+            "MatMul": [(("input", 0), (0.25, 8, 4, 0, 0, "ROUND")), (("input", 1), (0.5, 0, 3, 1, 1, "FLOOR"))]
+        },
+        "name": {
+            "Relu_y": [(("output", 0), (0.125, 0, 4, 0, 0, "ROUND"))],
+            "MatMul_m": [(("input", 1), (1, 0, 8, 0, 1, "UP"))],
+        },
+    }
+    config = QuantizationConfig.from_positions(positions)
+    model = build(MODEL)
+    report = quantize_graph(model, config)
+    assert [(e.node, e.operand, e.bits, e.scale) for e in report] == [
+        ("Relu_y", "output 0", 4, (0.125,)),
+        ("MatMul_m", "input 1", 8, (1.0,)),
+        ("MatMul_m", "input 0", 4, (0.25,)),
+    ]
+    for wrong, reason in (
+        ({"names": {}}, "found the key 'names'; expected name and op_type"),
+        ({"name": {"x": [(("input", 0), (1, 0, 8))]}}, "x: found 3 parameters"),
+        ({"name": {"x": [(("inputs", 0), (1, 0, 8, 0, 1, "ROUND"))]}}, "quantizes nothing"),
+    ):
+        with pytest.raises(InvalidInput, match=reason):
+            QuantizationConfig.from_positions(wrong)
+
+
 def test_data_that_are_not_finite_are_refused() -> None:
     config = rules({"match": {"op_type": "MatMul"}, "input": {"bits": 4, "scale": "data"}})
     with pytest.raises(InvalidInput, match="values that are not finite"):

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self, cast, get_args
 
@@ -35,6 +36,7 @@ from qonnx_core.ops.rounding import Rounding
 MOST_BITS = 32
 Scale = float | tuple[float, ...] | Literal["max", "data"]
 ZeroPoint = float | tuple[float, ...] | Literal["data"]
+Position = tuple[tuple[str, int], Sequence[object]]
 Operand = Literal["input", "weights", "bias", "output"]
 
 
@@ -229,6 +231,47 @@ class QuantizationConfig(BaseModel):
             return cls.model_validate(content)
         except ValidationError as error:
             raise InvalidInput("; ".join(dict.fromkeys(_sentences(source, error)))) from error
+
+    @classmethod
+    def from_positions(cls, positions: Mapping[str, Mapping[str, Sequence[Position]]]) -> QuantizationConfig:
+        """Return the rules that the dictionary of qonnx's ``QuantizeGraph`` means.
+
+        It is ``{"name": {node: [...]}, "op_type": {operator: [...]}}`` with entries ``(("input" or "output", number),
+        (scale, zero point, bits, narrow, signed, rounding mode))``. Names come before operator types.
+
+        Raises:
+            InvalidInput: an entry has another form, or values that no quantizer has.
+        """
+        rules: list[object] = []
+        for kind in ("name", "op_type"):
+            for key, entries in positions.get(kind, {}).items():
+                rule: dict[str, object] = {"match": {kind: fnmatch_escape(key)}}
+                for side in ("input", "output"):
+                    found = {place[1]: _from_parameters(key, values) for place, values in entries if place[0] == side}
+                    rule[f"{side}s"] = found
+                rules.append(rule)
+        unknown = sorted(set(positions) - {"name", "op_type"})
+        if unknown:
+            raise InvalidInput(f"positions: found the key {unknown[0]!r}; expected name and op_type.")
+        return cls.from_dict({"quantize": rules}, source="positions")
+
+
+def fnmatch_escape(name: str) -> str:
+    """Return the glob that matches this name alone."""
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _from_parameters(where: str, values: Sequence[object]) -> dict[str, object]:
+    if len(values) != 6:
+        raise InvalidInput(
+            f"positions: {where}: found {len(values)} parameters; expected scale, zero point, bits, narrow, signed and "
+            "rounding mode."
+        )
+    scale, zero, bits, narrow, signed, rounding = values
+    return {
+        "scale": scale, "zero_point": zero, "bits": bits, "narrow": bool(narrow), "signed": bool(signed),
+        "rounding": rounding,
+    }  # fmt: skip
 
 
 _MODELS: dict[str, type[BaseModel]] = {"match": Match, **dict.fromkeys(get_args(Operand), Quantizer)}
