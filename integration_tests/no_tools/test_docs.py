@@ -265,3 +265,12 @@ def test_every_command_has_an_example(site: ModuleType) -> None:
     for name in docs_commands.commands():
         section = docs_commands.command_section(name, site.FRAGMENTS)
         assert re.search(rf"^qonnx {name}\b", section.rpartition("Example:")[2], re.MULTILINE), name
+
+
+def test_each_difference_from_the_reference_has_its_test() -> None:
+    page = (ROOT / "docs" / "differences.md").read_text("utf-8")
+    tests = (ROOT / "packages" / "qonnx-core" / "tests" / "test_reference_defects.py").read_text("utf-8")
+    named = re.findall(r"`(test_\w+)` \|$", page, re.MULTILINE)
+    assert len(named) > 20
+    for name in named:
+        assert f"def {name}(" in tests, name
