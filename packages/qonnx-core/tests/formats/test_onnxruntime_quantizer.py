@@ -15,6 +15,10 @@ import pytest
 import qonnx_core
 from qonnx_core.formats.from_qcdq import from_qcdq
 from qonnx_core.formats.to_qcdq import to_qcdq
+from qonnx_core.ir.grid import Grid
+from qonnx_core.passes.streamline import to_integer_form
+from qonnx_core.passes.streamline.view import Thresholds
+from qonnx_core.verify import compare_integer_form
 
 HEAD = '<ir_version: 8, opset_import: ["": {opset}]>'
 MATMUL = """g (float[N, 6] x) => (float[N, 3] y) <float[6, 8] w, float[8] c, float[8, 3] v>
@@ -82,6 +86,26 @@ def test_a_model_of_the_quantizer_comes_in_exactly(
     np.testing.assert_array_equal(stock.run(None, {"x": x})[0], wanted)
     again = to_qcdq(found.model, partial=True)
     np.testing.assert_array_equal(qonnx_core.compile_model(again.model).run({"x": x})["y"], wanted)
+
+
+@pytest.mark.parametrize("form", ["thresholds", "shift"])
+def test_a_model_with_the_default_options_of_the_quantizer_has_an_integer_form(form: Any, tmp_path: Path) -> None:
+    """Its activations have zero points that fit no grid of as many bits: levels that a Clip leaves out do not count."""
+    quantization = pytest.importorskip("onnxruntime.quantization", reason="onnxruntime has no quantizer here")
+    float_model("gemm", 17, tmp_path / "float.onnx")
+    samples = np.random.default_rng(3).normal(size=SHAPES["gemm"]).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantization.quantize_static(tmp_path / "float.onnx", tmp_path / "qdq.onnx", Reader(samples))
+    cleaned = qonnx_core.cleanup_model(qonnx_core.load(tmp_path / "qdq.onnx"))
+    assert "Clip" in {node.op_type for node in cleaned.graph}
+    integer = to_integer_form(cleaned, {"global_in": Grid.parse("FIXED<16,4>")}, quantizer=form)
+    x = np.random.default_rng(9).integers(-(2**15), 2**15, SHAPES["gemm"]).astype(np.float32) / 2**12
+    check = compare_integer_form(cleaned, integer, {"global_in": x})
+    assert check.mismatch == 0
+    assert check.equal >= check.samples - 2  # a sum of float32 can be rounded across a step
+    counts = [layer.thresholds.shape[1] for layer in integer.layers() if isinstance(layer, Thresholds)]
+    assert max(counts) <= 255
 
 
 def test_the_other_format_of_the_quantizer_is_named_with_the_option_to_ask_for(tmp_path: Path) -> None:

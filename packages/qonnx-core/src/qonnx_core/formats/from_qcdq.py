@@ -51,7 +51,7 @@ def from_qcdq(model: ir.Model, *, zero_points: ZeroPoints = "exact") -> Conversi
     Args:
         model: the model; it is not changed.
         zero_points: with ``exact``, a zero point other than 0 moves into the range: 8 unsigned bits around 128 are 8
-            signed bits; a range that no Quant has becomes a wider Quant with a Clip behind it. With ``standard``, each
+            signed bits; a range that no Quant has becomes a wider Quant with a Clip in front. With ``standard``, each
             Quant takes the zero point as it is: a number within a float32 rounding error of the middle between two
             steps, or there exactly at an odd zero point, may then go to the other one.
 
@@ -402,15 +402,22 @@ class _QuantBuilder(GraphBuilder):
         return node.outputs[0]
 
     def ranged(self, x: ir.Value, scale: Array, zero_point: Array, low: int, high: int) -> Operand:
-        """Return ``clip(round(x / scale), low - zero_point, high - zero_point) * scale`` by a Quant of zero point 0."""
+        """Return ``clip(round(x / scale), low - zero_point, high - zero_point) * scale`` by a Quant of zero point 0.
+
+        Where no Quant has this range, a Clip of the numbers stands in front of a wider one: its ends are steps, and a
+        step divided by the scale again is within ``2^-23`` of itself, far from the middle between two.
+        """
         lows, highs = low - zero_point, high - zero_point
         bottom, top = int(lows.min()), int(highs.max())
         grid = grid_of_range(bottom, top) if np.ptp(lows) == 0 else None
         if grid is not None:
             return self.quant(x, scale, np.zeros((), np.int64), *grid)
         bits, signed = covering_grid(bottom, top)
-        wide = self.quant(x, scale, np.zeros((), np.int64), bits, signed, False)
-        return self._clipped(wide, [np.asarray(end, np.float32) * scale for end in (lows, highs)])
+        with np.errstate(over="ignore"):
+            ends = [np.asarray(end, np.float32) * scale for end in (lows, highs)]
+        clipped = self.value(self._clipped(x, ends))
+        clipped.dtype, clipped.shape = ir.DataType.FLOAT, x.shape
+        return self.quant(clipped, scale, np.zeros((), np.int64), bits, signed, False)
 
     def wide(self, chain: _Chain) -> ir.Value:
         """Return the chain by a Quant with its zero point, wider than its range, and a Clip."""

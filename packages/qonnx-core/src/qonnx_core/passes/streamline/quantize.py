@@ -55,6 +55,9 @@ def quantize(
         base = graph.placeholder(output, x.base.shape, quantizer.datatype, levels.lo, levels.hi)
         return Represented(base, (quantizer.after,), x.shape, x.index, quantizer.datatype, True)
     fits = levels.count < 1 << options.max_threshold_bits
+    if not fits:
+        levels = _reached(scaled.chain, levels)
+        fits = levels.count < 1 << options.max_threshold_bits
     made: IntTensor | None = None
     reason = ""
     if options.form == "shift" or not fits:
@@ -71,6 +74,19 @@ def quantize(
     if made is None:
         made = emit_thresholds(graph, x.base, [scaled.chain], [levels], name, output, quantizer.datatype)
     return Represented(made, (quantizer.after,), x.shape, x.index, quantizer.datatype, True)
+
+
+def _reached(chain: Chain, levels: Levels) -> Levels:
+    """Return the levels that are left where a Clip stands in front of the quantizer: all, where that is not known."""
+    bounded = None if levels.rounding is None or levels.step != 1 else affine_with_bounds(chain)
+    if bounded is None or isinstance(bounded, str) or levels.rounding is None:
+        return levels
+    mode = ROUNDING[levels.rounding]
+    ends = []
+    for bounds, default, outer in ((bounded[1], levels.lo, min), (bounded[2], levels.hi, max)):
+        steps = [mode(bound) if isinstance(bound, Fraction) else default for bound in bounds]
+        ends.append(min(max(outer(steps), levels.lo), levels.hi))
+    return Levels(ends[0], 1, ends[1] - ends[0], None, levels.rounding)
 
 
 def emit_thresholds(
