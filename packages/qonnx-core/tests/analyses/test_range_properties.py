@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx.parser
+import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 import qonnx_core
 from qonnx_core.analyses.ranges import tensor_ranges
 from qonnx_core.errors import InvalidInput
+from qonnx_core.formats.reader import from_proto
 from qonnx_core.ir.grid import Grid
 from qonnx_core.passes.streamline import to_integer_form
 from qonnx_core.passes.streamline.view import MatMul
@@ -178,3 +181,24 @@ def test_a_binary_perceptron_has_narrow_accumulators() -> None:
     sums = [str(row.accumulator) for row in found.values() if row.op_type == "MatMul"]
     assert sums == ["INT11", "INT8", "INT8", "INT8"]
     assert "irrational" in found["BatchNormalization_0_out0"].reason
+
+
+def test_tensors_of_unknown_rank_have_ranges() -> None:
+    body = f"""g (float x) => (float y) <float[1] s = {{2.5}}, float z = {{0}}, float b = {{3}}>
+      {{ q = {Q}Quant(x, s, z, b) y = Relu(q) }}"""
+    proto = onnx.parser.parse_model(brute_force.HEAD + body)
+    for info in (*proto.graph.input, *proto.graph.output):
+        info.type.tensor_type.ClearField("shape")
+    found = tensor_ranges(qonnx_core.cleanup_model(from_proto(proto)), {})
+    assert found["Quant_0_out0"].values == (-10, 7.5)
+    assert found["global_out"].values == (0, 7.5)
+
+
+def test_a_node_that_contradicts_itself_has_no_range() -> None:
+    body = """g (float[N, 2] x) => (float y) <float[3] c = {1, 2, 3}> { a = LeakyRelu(x) y = PRelu(a, c) }"""
+    proto = onnx.parser.parse_model(brute_force.HEAD + body)
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    model = ir.from_proto(proto)
+    found = tensor_ranges(model, {"x": Grid.parse("INT2")})
+    assert found["a"].values is not None
+    assert "do not fit together" in found["y"].reason

@@ -224,6 +224,9 @@ class ErrorAnalysis:
         except NoBound as reason:
             for name in outputs:
                 result.unbounded[name] = f"{node.name} ({node.op_type}): {reason}"
+        except (ArithmeticError, IndexError, ValueError) as error:  # a file that contradicts itself
+            for name in outputs:
+                result.unbounded[name] = f"{node.name} ({node.op_type}): its operands do not fit together ({error})"
 
 
 def _quantize(node: ir.Node, operands: list[Bounded | None], found: Array | None, result: ErrorBounds) -> Bounded:

@@ -141,7 +141,16 @@ class Extent:
 
     def whole(self) -> Extent:
         """Return the same extent for all elements of the tensor, in arrays of rank 0."""
-        return self.hull(tuple(range(self.lo.ndim)), keep=False)
+        rank = max(array.ndim for array in self.arrays)
+        return self.ranked(rank).hull(range(rank), keep=False)
+
+    def ranked(self, rank: int) -> Extent:
+        """Return the extent with arrays of at least this rank, with axes of size 1 in front."""
+        lattice = self.lattice
+        if lattice is not None:
+            scale, offset, low, high = (_ranked(array, rank) for array in lattice.arrays)
+            lattice = replace(lattice, scale=scale, offset=offset, low=low, high=high)
+        return replace(self, lo=_ranked(self.lo, rank), hi=_ranked(self.hi, rank), lattice=lattice)
 
     def hull(self, axes: Sequence[int], *, keep: bool = True) -> Extent:
         """Return the extent that holds all positions along the axes; these get size 1, or go."""
@@ -188,14 +197,10 @@ def fitted(x: Extent, shape: Shape | None) -> Extent:
     rank = len(shape)
     if any(array.ndim > rank for array in x.arrays):
         x = x.whole()
-    if any(array.ndim < rank for array in x.arrays):
-        lattice = x.lattice
-        if lattice is not None:
-            scale, offset, low, high = (_ranked(array, rank) for array in lattice.arrays)
-            lattice = replace(lattice, scale=scale, offset=offset, low=low, high=high)
-        own = max(array.ndim for array in x.arrays)
-        axis = x.axis + rank - own if 0 < own < rank else x.axis
-        x = replace(x, lo=_ranked(x.lo, rank), hi=_ranked(x.hi, rank), lattice=lattice, axis=axis)
+    own = max(array.ndim for array in x.arrays)
+    if 0 < own < rank:
+        x = replace(x, axis=x.axis + rank - own)
+    x = x.ranked(rank)
     extra = [a for a in range(rank) if any(array.shape[a] not in (1, shape[a]) for array in x.arrays)]
     if extra:
         x = x.hull(extra)

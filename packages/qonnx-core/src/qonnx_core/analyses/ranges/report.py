@@ -19,6 +19,9 @@ from qonnx_core.ir.grid import Grid
 from qonnx_core.passes.streamline.exact import Real
 from qonnx_core.passes.streamline.ranges import smallest_datatype
 
+#: Tensors with more elements that differ are described as a whole.
+MAX_CHANNELS = 1 << 17
+
 
 @dataclass(frozen=True, slots=True)
 class TensorRange:
@@ -33,7 +36,8 @@ class TensorRange:
     Where integers are summed (a product, a pooling, an addition of tensors), ``accumulator`` is the narrowest type of
     the result: enough for an adder that wraps around, because partial sums beyond it come back.
     ``partial_sums`` is the narrowest type of every partial sum in any order: enough for an adder that must not wrap.
-    ``accumulators`` has the former per channel. ``reason`` says why there is no grid.
+    ``accumulators`` has the former per channel. All three are of the products alone: a bias is added outside, and is
+    part of ``values`` and of the grid's offset. ``reason`` says why there is no grid.
     """
 
     name: str
@@ -96,8 +100,12 @@ def tensor_ranges(
     ``qonnx_core.verify`` bounds; a value that it rounds across a quantizer's step can lie one step outside.
 
     Each layer by itself is tight: a linear layer reaches both ends of each channel, because its inputs are taken as
-    independent, and so does every function that rises or falls. Tensors that depend on each other (both sides of a
-    residual sum, a layer behind a layer) are taken as independent too, which can only make ranges wider.
+    independent, and so does every function that rises or falls. Padding counts with every pattern that occurs. Tensors
+    that depend on each other (both sides of a residual sum, a layer behind a layer) are taken as independent too, which
+    can only make ranges wider.
+
+    An input on a grid that float32 does not hold (``UINT8*1/255``) is the float32 nearest to its number up to the first
+    sum, and the number itself from there on, as in the integer form.
 
     Args:
         model: a cleaned model; it is not changed.
@@ -119,6 +127,8 @@ def tensor_ranges(
 
 
 def _described(name: str, op_type: str, extent: Extent, given: Grid | None) -> TensorRange:
+    if max(array.size for array in extent.arrays) > MAX_CHANNELS:
+        extent = extent.hull(range(extent.lo.ndim))
     others = tuple(a for a in range(extent.lo.ndim) if a != extent.axis)
     arrays = extent.arrays
     count = max((array.shape[extent.axis] for array in arrays if array.ndim), default=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -33,6 +34,7 @@ _OURS = frozenset(
     ("BipolarQuant", "DebugMarker", "FloatQuant", "Im2Col", "IntQuant", "MaxPoolNHWC", "MultiThreshold", "Quant",
      "QuantAvgPool2d", "Trunc", "XnorPopcountMatMul")
 )  # fmt: skip
+_MAX_CONSTANT = 1 << 27
 _CHANNELS_LAST = frozenset(("BatchNormalization", "Conv", "MaxPool"))
 _ALL: dict[str, Rule] = {**MOVEMENT, **ELEMENTWISE, **UNARY, **QUANTIZERS, **PRODUCTS, **POOLING}
 
@@ -107,6 +109,9 @@ class Walk:
             found = rule(Operation(node, inputs, self._opset))
         except Unsupported as error:
             found = [unbounded(f"{where}: {error}", axis)]
+        except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+            # a file can contradict itself in ways that no check of its shapes sees; such a node computes nothing
+            found = [unbounded(f"{where}: its inputs and attributes do not fit together ({error})", axis)]
         cause = self._cause(node, inputs, where)
         for position, value in enumerate(node.outputs):
             extent = found[position] if position < len(found) else unbounded(f"{where}: an output without a rule", axis)
@@ -127,6 +132,9 @@ class Walk:
     def _constants(self, node: ir.Node, inputs: tuple[Known | None, ...], where: str) -> list[Known]:
         """Return what a node makes of constants; quantized weights stay integers with a scale."""
         try:
+            if not node.inputs and node.op_type != "Constant":
+                raise Unsupported("numbers that are not known before it runs")
+            _check_size(node)
             if node.op_type == "Constant":
                 array = constant_array(node.outputs[0])
                 if array is None:
@@ -134,7 +142,7 @@ class Walk:
                 return [_constant(np.asarray(array), where)]
             found = constants.evaluate_constant(node, [k if isinstance(k, Constant) else None for k in inputs])
             return [found]
-        except Unsupported as error:
+        except (ArithmeticError, IndexError, TypeError, ValueError, Unsupported) as error:
             results: list[Known] = []
             for value in node.outputs:
                 array = self._executed(value)
@@ -146,6 +154,8 @@ class Walk:
 
     def _executed(self, value: ir.Value) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None:
         """Return a constant tensor as constant folding computes it."""
+        if prod(size for size in shape_of(value) or () if size is not None) > _MAX_CONSTANT:
+            return None
         if self._folded is None:
             from qonnx_core.passes.fold_constants import FoldConstants
 
@@ -159,11 +169,21 @@ class Walk:
         return self._folded.get(value.name or "")
 
 
+def _check_size(node: ir.Node) -> None:
+    """Raise Unsupported where a constant is too large to be looked at."""
+    for value in node.outputs:
+        count = prod(size for size in shape_of(value) or () if size is not None)
+        if count > _MAX_CONSTANT:
+            raise Unsupported(f"a constant of {count} elements; at most {_MAX_CONSTANT} are looked at")
+
+
 def _own(reason: str, where: str) -> str:
     return reason if reason.startswith(where) else f"{where}: {reason or 'its values lie on no grid'}"
 
 
 def _constant(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], where: str) -> Known:
+    if array.size > _MAX_CONSTANT:
+        return fitted(unbounded(f"{where}: a constant of {array.size} elements is not looked at"), array.shape)
     if array.dtype.kind not in "fiub":
         return fitted(unbounded(f"{where}: it holds no numbers"), array.shape)
     values = array.astype(np.float64)

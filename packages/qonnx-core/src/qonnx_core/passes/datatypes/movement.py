@@ -144,7 +144,7 @@ def _on_grid(data: Numbers, bound: NDArray[Any] | None, side: int) -> int | None
     end = data.low if side < 0 else data.high
     if bound is None or not np.isfinite(bound):
         return end
-    number = float(bound)
+    number = float(bound.item())
     if data.scale is None or data.scale.ndim:
         if number == 0:
             return 0
