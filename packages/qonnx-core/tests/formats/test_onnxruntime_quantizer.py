@@ -85,6 +85,7 @@ def test_a_model_of_the_quantizer_comes_in_exactly(
     stock = onnxruntime.InferenceSession(tmp_path / "qdq.onnx", options, providers=["CPUExecutionProvider"])
     np.testing.assert_array_equal(stock.run(None, {"x": x})[0], wanted)
     again = to_qcdq(found.model, partial=True)
+    assert again.kept == ()
     np.testing.assert_array_equal(qonnx_core.compile_model(again.model).run({"x": x})["y"], wanted)
 
 

@@ -130,6 +130,9 @@ def test_a_foreign_zero_point_comes_in_exactly(zero: int, dtype: str, vector: bo
     assert found.kept == ()
     assert "Quant" in ops(found.model)
     np.testing.assert_array_equal(run(found.model, x), run(model, x))
+    again = to_qcdq(found.model, partial=True)
+    assert vector or again.kept == ()
+    np.testing.assert_array_equal(run(again.model, x), run(model, x))
 
 
 def test_a_zero_point_in_the_middle_leaves_one_signed_quant() -> None:

@@ -9,7 +9,15 @@ import onnx_ir as ir
 
 from qonnx_core.errors import Unsupported
 from qonnx_core.formats.normalize import normalized_copy
-from qonnx_core.formats.qcdq import Array, Conversion, ZeroPoints, check_zero_points, integer_range, storage_for
+from qonnx_core.formats.qcdq import (
+    INT4_OPSET,
+    Array,
+    Conversion,
+    ZeroPoints,
+    check_zero_points,
+    integer_range,
+    storage_for,
+)
 from qonnx_core.formats.qcdq_floats import FloatType, float_codes, type_of_quantizer
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.builder import GraphBuilder, Operand
@@ -90,6 +98,7 @@ class _Quantizer:
     zero_point: Array
     axis: int | None
     parameters: tuple[Array, Array]  # scale and zero point in the shapes of the node
+    clipped: ir.Value | None = None  # what stands before a Clip that is part of it; the zero point comes after rounding
 
 
 def _read(node: ir.Node, op: QonnxOp | None, opset: int) -> _Quantizer | str:
@@ -116,7 +125,12 @@ def _read(node: ir.Node, op: QonnxOp | None, opset: int) -> _Quantizer | str:
         return "its zero point is no whole number"
     whole = zeros.astype(np.int64)
     low, high = integer_range(bits, op.signed, op.narrow)
+    around = _around_clip(op, x, scales, whole, bits, opset)
+    if around is not None:
+        return around
     storage = storage_for(low, high, int(whole.min(initial=0)), int(whole.max(initial=0)), opset)
+    if storage is None and bits <= 32 and not np.any(whole) and _small(constant_array(x), scales):
+        storage = ir.DataType.INT32, False  # which DequantizeLinear alone has
     if storage is None:
         return f"{bits} bits with zero point {whole.reshape(-1)[:1].tolist()[0]}: expected what 8 bits, or 16, hold"
     shape = np.broadcast_shapes(scales.shape, whole.shape)
@@ -127,6 +141,45 @@ def _read(node: ir.Node, op: QonnxOp | None, opset: int) -> _Quantizer | str:
     vectors = [np.broadcast_to(array, shape).reshape(flat) for array in (scales, whole)]
     parameters = (scales, np.asarray(whole, np.float32))
     return _Quantizer(op.rounding_mode, low, high, *storage, vectors[0], vectors[1], axis, parameters)
+
+
+def _small(known: Array | None, scale: Array) -> bool:
+    """Return whether these constants are there, and far from the ends of 32 bits."""
+    return known is not None and bool(np.all(np.abs(np.asarray(known, np.float64)) < 2.0**30 * scale.min()))
+
+
+def _around_clip(op: Quant, x: ir.Value, scale: Array, zero_point: Array, bits: int, opset: int) -> _Quantizer | None:
+    """Return a wide Quant behind a Clip to 256 steps, fewer, or 65536: one around a zero point, as they come in."""
+    clip = x.producer()
+    if clip is None or clip.op_type != "Clip" or clip.domain not in ("", "ai.onnx") or not 8 < bits <= 18:
+        return None
+    ends = [constant_array(value) for value in clip.inputs[1:]]
+    source = clip.inputs[0]
+    if len(ends) != 2 or ends[0] is None or ends[1] is None or source is None or op.rounding_mode is not Rounding.ROUND:
+        return None
+    if scale.size != 1 or np.any(zero_point) or not op.signed:
+        return None
+    steps = [np.round(np.asarray(end, np.float32) / scale.reshape(())) for end in ends]
+    exact = all(
+        np.isfinite(step) and np.float32(step) * scale.reshape(()) == end for step, end in zip(steps, ends, strict=True)
+    )
+    if not exact:
+        return None
+    low, high = (int(step) for step in steps)
+    width = 8 if 0 <= high - low <= 255 else 16 if high - low == 65535 and opset >= INT4_OPSET else 0
+    if not width:
+        return None
+    sign = "U" if -(2**width) < low <= 0 else ""
+    storage = ir.DataType[f"{sign}INT{width}"]
+    bottom, top = integer_range(width, not sign)
+    zero = bottom - low
+    if not bottom <= zero <= top:
+        return None
+    scalars = (scale.reshape(()), np.asarray(zero, np.int64))
+    return _Quantizer(
+        Rounding.ROUND, bottom, bottom + high - low, storage, bottom + high - low < top, *scalars, None,
+        (scale, np.asarray(zero, np.float32)), source,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -215,16 +268,17 @@ def _put(graph: ir.Graph, node: ir.Node, builder: GraphBuilder, made: ir.Value) 
 def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, quantizer: _Quantizer, *, standard: bool) -> None:
     old = node.outputs[0]
     builder = GraphBuilder(root, f"{old.name}/qcdq", constant_array)
-    x = node.inputs[0]
+    x = node.inputs[0] if quantizer.clipped is None else quantizer.clipped
     assert x is not None
     known = constant_array(x)
+    direct = standard or quantizer.clipped is not None or not np.any(quantizer.zero_point)
     zero_points = ir.tensor(quantizer.zero_point.astype(quantizer.storage.numpy()), dtype=quantizer.storage)
     scale, zero = builder.value(quantizer.scale), new_initializer(root, f"{old.name}/zero_point", zero_points)
     along = {} if quantizer.axis is None else {"axis": quantizer.axis}
     if known is not None and np.all(np.isfinite(known)):
         integers = _integers(builder, quantizer, known).astype(quantizer.storage.numpy())
         current = new_initializer(root, f"{old.name}/integers", ir.tensor(integers, dtype=quantizer.storage))
-    elif quantizer.rounding is Rounding.ROUND and (standard or not np.any(quantizer.zero_point)):
+    elif quantizer.rounding is Rounding.ROUND and direct:
         current = builder.node("QuantizeLinear", [x, scale, zero], along)[0]
     else:
         steps = builder.value(_steps(builder, quantizer, x))
