@@ -61,8 +61,8 @@ def assert_allowed(value: np.ndarray, datatype: DataType, fact: object, name: st
         near = np.round(k)
         assert np.all(np.abs(k - near) <= 1e-4 * np.maximum(1, np.abs(near))), name
         bits = datatype.bits
-        if bits == 1 and near.min() < 0:
-            assert np.all(np.abs(near) == 1), name
+        if bits == 1 and near.min() < 0:  # bipolar, or one bit with a sign
+            assert np.all(np.abs(near) == 1) or (near.min() == -1 and near.max() == 0), name
             return
         signed = near.min() >= -(2 ** (bits - 1)) and near.max() <= 2 ** (bits - 1) - 1
         assert signed or (near.min() >= 0 and near.max() <= 2**bits - 1), (name, datatype, near.min(), near.max())

@@ -121,6 +121,46 @@ def test_before_and_after() -> None:
     assert tuple(node.attributes.get_ints("pads")) == (0, 0, 0, 1)
 
 
+BETWEEN = {
+    "relu": "m = Relu(k)",
+    "quant": "m = qonnx.custom_op.general.Quant<signed = 0>(k, s, z, b)",
+    "several": "i = Mul(k, s) c = Clip(i, z, b) m = qonnx.custom_op.general.Quant(c, s, z, b)",
+    "threshold": 'm = qonnx.custom_op.general.MultiThreshold<out_dtype = "UINT2">(k, t)',
+}
+PER_CHANNEL = "m = qonnx.custom_op.general.Quant(k, v, z, b)"
+SHUFFLE = """g (float[N, 1, 3, 3] x) => (float[N, 1, 6, 6] y) <float[4, 1, 2, 2] w = {WEIGHTS}, float s = {0.5},
+  float z = {0}, float b = {4}, float[1, 3] t = {-1, 0, 2}, float[1, 4, 1, 1] v = {1, 2, 1, 2}>
+  { k = Conv<auto_pad = "SAME_UPPER">(x, w) NODES y = DepthToSpace<blocksize = 2>(m) }""".replace(
+    "WEIGHTS", ", ".join(str(n % 5 - 2) for n in range(16))
+)
+REPEAT = """g (float[1, 1, 3, 3] x) => (y) <float[1, 1, 2, 2] w = {1, 2, -1, 1}, float s = {0.5}, float z = {0},
+  float b = {4}, float[1, 3] t = {-1, 0, 2}, float[1, 1, 1, 6] v = {1, 2, 1, 2, 1, 2}, float[0] r = {}, float[4] f = {1, 1, 2, 2}>
+  { k = Resize<mode = "nearest">(x, r, f) NODES y = Conv(m, w) }"""
+UPSAMPLED = [(SubPixelToDeconvolution(), SHUFFLE), (ResizeConvolutionToDeconvolution(), REPEAT)]
+
+
+@pytest.mark.parametrize(("step", "body"), UPSAMPLED, ids=["sub-pixel", "resize"])
+@pytest.mark.parametrize("kind", list(BETWEEN))
+def test_what_works_on_every_element_alike_may_stand_between(
+    step: SubPixelToDeconvolution, body: str, kind: str
+) -> None:
+    model = build(body.replace("NODES", BETWEEN[kind]))
+    x = (np.random.default_rng(0).integers(-8, 9, (1, 1, 3, 3)) / 4).astype(np.float32)
+    inner = [n for n in ops(model) if n not in ("Conv", "DepthToSpace", "Resize")]
+    changed = check_pass(step, model, {"x": x}, min_edits=1)
+    wanted = ["ConvTranspose", *inner] if isinstance(step, SubPixelToDeconvolution) else [*inner, "ConvTranspose"]
+    assert ops(changed) == wanted
+    shapes = [tuple(value.shape) for node in changed.graph for value in node.outputs]
+    InferShapes().run(changed)
+    assert [tuple(value.shape) for node in changed.graph for value in node.outputs] == shapes
+
+
+def test_scales_per_channel_between_the_two_stay() -> None:
+    for step, body in UPSAMPLED:
+        model = build(body.replace("NODES", PER_CHANNEL))
+        assert step.run(model) == 0
+
+
 def test_quantized_bias_and_auto_pad() -> None:
     body = f"""g (float[N, 1, 4, 4] x) => (y) <float[8, 1, 3, 3] w = {text(np.arange(72) % 7 - 3)}, float s = {{0.5}},
       float z = {{0}}, float b = {{4}}, float[8] c = {{1, 1, 1, 1, 2, 2, 2, 2}},

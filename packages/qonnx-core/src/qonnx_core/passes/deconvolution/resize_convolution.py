@@ -15,6 +15,7 @@ from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.bipolar_quant import BipolarQuant
 from qonnx_core.ops.quant import Quant
 from qonnx_core.passes.base import graphs_of, is_standard, new_constant
+from qonnx_core.passes.deconvolution.pointwise import chain_before, move_below
 from qonnx_core.passes.deconvolution.weights import (
     Parameter,
     Refused,
@@ -40,7 +41,9 @@ class ResizeConvolutionToDeconvolution:
     Each input pixel meets the weights of a whole a by a block, so ``W`` is ``w`` mirrored and summed over such blocks:
     ``W[c, o, k] = sum of w[o, c, u] over r in 0..a-1 with k = r + U - 1 - u``, and padding p becomes cropping
     ``U - 1 - p`` (Colbert et al. 2021, weight convolution). Any factors per axis, padding up to ``U - 1``, and groups.
-    Equal where sums are exact in float32 (integers on one grid below 2^24), else up to rounding.
+    Activation functions and quantizers with single parameters may stand between the two: they work on every pixel alike
+    and come in front then. Equal where sums are exact in float32 (integers on one grid below 2^24), else up to
+    rounding.
 
     A quantizer of the weights (one scale, or one per output channel) quantizes the sums after it, on the same grid:
     with as many bits as they need, or with ``maintain_bit_width`` with as many as before, which clips sums that do
@@ -57,13 +60,16 @@ class ResizeConvolutionToDeconvolution:
         done = 0
         for graph in graphs_of(model):
             for node in list(graph):
-                resize = _resize_before(node)
-                if resize is None:
+                found = _resize_before(node, model)
+                if found is None:
                     continue
+                chain, resize = found
                 try:
-                    self._rewrite(model, graph, resize, node)
+                    plan = _plan(model, resize, node)
                 except Refused:
                     continue
+                move_below(graph, resize, chain, node)
+                self._rewrite(graph, plan, resize, node)
                 done += 1
         if done:
             RemoveUnused().run(model)
@@ -71,20 +77,19 @@ class ResizeConvolutionToDeconvolution:
 
     def refusals(self, model: ir.Model) -> list[tuple[str, str]]:
         """Return the convolutions of resized images that stay, each with the reason; nothing is changed."""
-        found = []
+        refused = []
         for graph in graphs_of(model):
             for node in graph:
-                resize = _resize_before(node)
-                if resize is None:
+                found = _resize_before(node, model)
+                if found is None:
                     continue
                 try:
-                    _plan(model, resize, node)
+                    _plan(model, found[1], node)
                 except Refused as reason:
-                    found.append((node.name or "", str(reason)))
-        return found
+                    refused.append((node.name or "", str(reason)))
+        return refused
 
-    def _rewrite(self, model: ir.Model, graph: ir.Graph, resize: ir.Node, conv: ir.Node) -> None:
-        plan = _plan(model, resize, conv)
+    def _rewrite(self, graph: ir.Graph, plan: _Plan, resize: ir.Node, conv: ir.Node) -> None:
         nodes: list[ir.Node] = []
         inputs = [resize.inputs[0], self._summed(graph, plan, nodes)]
         if len(conv.inputs) > 2 and conv.inputs[2] is not None:
@@ -113,11 +118,12 @@ class ResizeConvolutionToDeconvolution:
         return _requantized(graph, plan, self.maintain_bit_width, nodes)
 
 
-def _resize_before(node: ir.Node) -> ir.Node | None:
-    if node.op_type != "Conv" or not is_standard(node) or node.inputs[0] is None:
+def _resize_before(node: ir.Node, model: ir.Model) -> tuple[list[ir.Node], ir.Node] | None:
+    """Return the Resize in front of a convolution, and the pointwise nodes between the two."""
+    if node.op_type != "Conv" or not is_standard(node):
         return None
-    resize = node.inputs[0].producer()
-    return resize if resize is not None and resize.op_type == "Resize" and is_standard(resize) else None
+    chain, resize = chain_before(node, model)
+    return (chain, resize) if resize is not None and resize.op_type == "Resize" and is_standard(resize) else None
 
 
 @dataclass(frozen=True, eq=False)

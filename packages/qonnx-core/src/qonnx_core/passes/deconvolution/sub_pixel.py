@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qonnx_core.passes.base import graphs_of, is_standard
+from qonnx_core.passes.deconvolution.pointwise import chain_before, move_above
 from qonnx_core.passes.deconvolution.weights import (
     Parameter,
     Refused,
@@ -33,9 +34,12 @@ class SubPixelToDeconvolution:
     ``W[c, c', b (U - 1 - u) + r, b (V - 1 - v) + s] = w[(c', r, s), c, u, v]``, and padding p becomes cropping
     ``b (U - 1 - p)`` (Colbert et al. 2021, "An Energy-Efficient Edge Computing Paradigm for Convolution-Based Image
     Upsampling", weight shuffle). Any padding up to ``U - 1``, groups with mode CRD, quantized weights with any scales,
-    and a bias that is the same for all sub-pixels of a channel. Equal where sums are exact in float32 (integers on one
-    grid below 2^24), else up to rounding. :meth:`refusals` says why other places stay: strides, dilations, more
-    padding, a bias per sub-pixel, computed weights, or a result of the convolution that somebody else reads.
+    and a bias that is the same for all sub-pixels of a channel. Activation functions and quantizers with single
+    parameters may stand between the two: they work on every element alike and come behind then. Equal where sums are
+    exact in float32 (integers on one grid below 2^24), else up to rounding.
+
+    :meth:`refusals` says why other places stay: strides, dilations, more padding, a bias per sub-pixel, computed
+    weights, or a result of the convolution that somebody else reads.
     """
 
     name: str = "sub_pixel_to_deconvolution"
@@ -45,13 +49,16 @@ class SubPixelToDeconvolution:
         done = 0
         for graph in graphs_of(model):
             for node in list(graph):
-                conv = _conv_before(node)
-                if conv is None:
+                found = _conv_before(node, model)
+                if found is None:
                     continue
+                chain, conv = found
                 try:
-                    _rewrite(model, graph, conv, node)
+                    plan = _plan(model, conv, node)
                 except Refused:
                     continue
+                move_above(graph, node, chain)
+                _rewrite(graph, plan, conv, node)
                 done += 1
         if done:
             RemoveUnused().run(model)
@@ -59,24 +66,25 @@ class SubPixelToDeconvolution:
 
     def refusals(self, model: ir.Model) -> list[tuple[str, str]]:
         """Return the DepthToSpace nodes behind convolutions that stay, each with the reason; nothing is changed."""
-        found = []
+        refused = []
         for graph in graphs_of(model):
             for node in graph:
-                conv = _conv_before(node)
-                if conv is None:
+                found = _conv_before(node, model)
+                if found is None:
                     continue
                 try:
-                    _plan(model, conv, node)
+                    _plan(model, found[1], node)
                 except Refused as reason:
-                    found.append((node.name or "", str(reason)))
-        return found
+                    refused.append((node.name or "", str(reason)))
+        return refused
 
 
-def _conv_before(node: ir.Node) -> ir.Node | None:
-    if node.op_type != "DepthToSpace" or not is_standard(node) or node.inputs[0] is None:
+def _conv_before(node: ir.Node, model: ir.Model) -> tuple[list[ir.Node], ir.Node] | None:
+    """Return the convolution in front of a DepthToSpace, and the pointwise nodes between the two."""
+    if node.op_type != "DepthToSpace" or not is_standard(node):
         return None
-    conv = node.inputs[0].producer()
-    return conv if conv is not None and conv.op_type == "Conv" and is_standard(conv) else None
+    chain, conv = chain_before(node, model)
+    return (chain, conv) if conv is not None and conv.op_type == "Conv" and is_standard(conv) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +128,7 @@ def _blocks(array: Array, block: int, crd: bool) -> Array:
     return np.moveaxis(array.reshape(block, block, outputs, *rest), 2, 0)
 
 
-def _rewrite(model: ir.Model, graph: ir.Graph, conv: ir.Node, shuffle: ir.Node) -> None:
-    plan = _plan(model, conv, shuffle)
+def _rewrite(graph: ir.Graph, plan: _Plan, conv: ir.Node, shuffle: ir.Node) -> None:
     block, window = plan.block, plan.window
 
     def shuffled(array: Array) -> Array:
