@@ -50,6 +50,7 @@ PARAMETERS = ", ".join((
     constant("th", np.sort(whole(4, 4, 3))), constant("d", whole(5, 32, 3)), constant("r", whole(6, 8)),
     "float two = {2}, float zero = {0}, float four = {4}, int64[6] pads = {0, 0, 1, 0, 0, 2}, int64[1] last = {2}",
     "float[3] scales = {1, 1, 2}, int64[3] reps = {1, 2, 1}, int64[1] start = {1}, int64[1] end = {6}",
+    "int64 one0 = {1}",
     "int64[2] flat = {0, -1}, int64[2] split = {1, 3}, int64[3] shape = {0, 8, 4}", constant("e", whole(9, 4, 3)),
 ))  # fmt: skip
 
@@ -69,6 +70,8 @@ BEHIND_A_CONVOLUTION = {
     "thresholds": f'y = {Q}.MultiThreshold<out_dtype = "UINT2", data_layout = "NCW">(a, th)',
     "pad": "y = Pad(a, pads)",
     "resize": 'y = Resize<mode = "nearest">(a, "", scales)',
+    "gather": "y = Gather<axis = 1>(a, split)",
+    "gather of one": "y = Gather<axis = 1>(a, one0)",
     "tile": "y = Tile(a, reps)",
     "slice": "y = Slice(a, start, end, last)",
     "split": "b, c = Split<axis = 1>(a, split) y = Concat<axis = 1>(c, b)",

@@ -132,6 +132,9 @@ BEHIND_A_CONVOLUTION = {
     "split": ("b, c = Split<axis = 1>(a, parts) d = Concat<axis = 1>(c, b) y = Relu(d)", 2),
     "slice": ("b = Slice(a, starts, ends, hw) y = Relu(b)", 2),
     "slice without axes": ("y = Slice(a, s4, e4)", 2),
+    "gather": ("b = Gather<axis = 1>(a, picked) y = Relu(b)", 2),
+    "gather of one channel": ("b = Gather<axis = 1>(a, one0) y = Relu(b)", 1),
+    "gather of one row": ("b = Gather<axis = 2>(a, one0) y = Relu(b)", 2),
     "tile": ("y = Tile(a, reps)", 2),
     "gemm": ("f = Flatten(a) y = Gemm<transB = 1>(f, gt, n2)", 1),
     "matmul of a quantized weight": (f"f = Flatten(a) q = {Q}.Quant(g, gs, zero, four) y = MatMul(f, q)", 1),
@@ -188,6 +191,7 @@ PARAMETERS = ", ".join((
     "int64[2] parts = {1, 2}, int64[2] starts = {1, 0}, int64[2] ends = {5, 4}, int64[4] s4 = {0, 1, 0, 2}",
     "int64[4] e4 = {9, 3, 4, 5}, int64[4] reps = {1, 2, 1, 3}, int64[2] flat = {0, -1}, int64[2] zero_all = {0, 3}",
     "int64[4] gate = {-1, 3, 1, 1}, int64[4] one4 = {-1, 1, 1, 1}, int8 z8 = {0}, int8[3] zn = {0, 1, 2}",
+    "int64 one0 = {1}, int64[4] picked = {2, 0, 0, 1}",
     "int64[3] patches = {0, 3, -1}, int64[5] groups = {0, 2, 3, 6, 5}, int64[4] joined = {0, -1, 6, 5}",
     constant("w6", whole(20, 2, 6, 2, 2)), constant("g96", whole(21, 96, 2)),
 )).replace("float[0] none = {}, ", "")  # fmt: skip

@@ -284,6 +284,22 @@ def arg_reduction(conversion: Conversion, node: ir.Node) -> bool:
     return True
 
 
+def gather(conversion: Conversion, node: ir.Node) -> bool:
+    """Pick along the stored axis, with a list of places or a single one; other indices give no layout."""
+    data, index = node.inputs[:2]
+    axes = _stored_axes(conversion, node)
+    rank, inner = conversion.rank(data), conversion.rank(index)
+    if axes is None or data is None or index is None or rank is None or inner not in (0, 1):
+        return False
+    axis = node.attributes.get_int("axis", 0) % rank
+    if inner == 0 and None in axes:
+        return False
+    result = axes if inner == 1 else without(axes, [axis])
+    inputs = [conversion.read(data, axes, node), conversion.natural(index, node)]
+    conversion.replace(node, "Gather", inputs, {"axis": place_of(axis, axes)}, [result])
+    return True
+
+
 def shape(conversion: Conversion, node: ir.Node) -> bool:
     """Take the sizes of the stored tensor and put them in order: cheaper than to move the tensor."""
     data = node.inputs[0]
@@ -308,6 +324,7 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), quantize_linear),
     "Concat": concat,
     "Dropout": dropout,
+    "Gather": gather,
     "Pad": pad,
     "Resize": resize,
     "Shape": shape,
