@@ -196,7 +196,7 @@ def test_tensors_of_unknown_rank_have_ranges() -> None:
 
 def test_a_node_that_contradicts_itself_has_no_range() -> None:
     body = """g (float[N, 1, 2] x) => (float[N, 2, 2] y)
-      <float[2, 1, 1] w = {1, 2}, float[3] c = {1, 2, 3}> { a = Relu(x) y = Conv(a, w, c) }"""
+      <float[N, 1, 2] a, float[2, 1, 1] w = {1, 2}, float[3] c = {1, 2, 3}> { a = Relu(x) y = Conv(a, w, c) }"""
     found = tensor_ranges(ir.from_proto(onnx.parser.parse_model(brute_force.HEAD + body)), {"x": Grid.parse("INT2")})
     assert found["a"].values == (0, 1)
     assert found["y"].values is None
