@@ -20,7 +20,7 @@ from qonnx_core.analyses.ranges import tensor_ranges
 from qonnx_core.errors import InvalidInput
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.ir.grid import Grid
-from qonnx_core.passes.streamline import to_integer_form
+from qonnx_core.passes.streamline import grids_of, to_integer_form
 from qonnx_core.passes.streamline.view import MatMul
 from qonnx_core.testing import shared_file
 from qonnx_core.testing.random_graphs import random_graph
@@ -79,6 +79,12 @@ def test_backends_and_the_analysis_agree(
         assert (low, high) == (layer.output.lo.tolist(), layer.output.hi.tolist()), tensor
         compared += isinstance(layer, MatMul)
     assert compared
+    for tensor, grid_there in grids_of(model, grids).items():
+        here = ranges[tensor].grid if tensor in ranges else None
+        if here is not None and isinstance(grid_there, Grid):
+            assert (here.scale, here.zero_point, here.offset) == (
+                grid_there.scale, grid_there.zero_point, grid_there.offset,
+            ), tensor  # fmt: skip
 
 
 def test_sums_of_two_tensors_take_both_ends() -> None:

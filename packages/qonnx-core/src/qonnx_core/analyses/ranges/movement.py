@@ -80,7 +80,7 @@ def _channel_axis(before: Sequence[int], axis: int, after: Sequence[int]) -> int
     """Return the axis that holds the channels after a reshape: the one with as many elements before and after it."""
     if axis < len(before):
         for position, size in enumerate(after):
-            if size == before[axis] and prod(after[:position]) == prod(before[:axis]):
+            if position and size == before[axis] and prod(after[:position]) == prod(before[:axis]):
                 return position
     return max(len(after) - 1, 0)
 
