@@ -77,11 +77,22 @@ def _inline(
     model: ir.Model, chain: tuple[Path, ...], loaded: dict[Path, ir.Model], count: list[int], keep_names: bool
 ) -> int:
     found = _partitions(model)
+    taken = Taken(model) if found else None
     for node in found:
         child = _child(node, chain, loaded, count, keep_names)
-        agree_on_opsets(_label(node), model, child)
-        splice(model, node, child, prefix="" if keep_names else f"{node.name or node.outputs[0].name or PARTITION}_")
+        agree_on_opsets(_label(node), model, child, taken)
+        prefix = "" if keep_names else f"{node.name or node.outputs[0].name or PARTITION}_"
+        splice(model, node, child, prefix=prefix, taken=taken)
     return len(found)
+
+
+class Taken:
+    """What a model has already: names of tensors and of nodes, and the domains of its operators."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self.values = {name for graph in model.graphs() for name in _names(graph)}
+        self.nodes = {node.name for graph in model.graphs() for node in graph if node.name}
+        self.domains = {node.domain for graph in model.graphs() for node in graph} | {""}
 
 
 def _child(
@@ -113,13 +124,13 @@ def _child(
     return child
 
 
-def agree_on_opsets(where: str, model: ir.Model, child: ir.Model) -> None:
+def agree_on_opsets(where: str, model: ir.Model, child: ir.Model, taken: Taken | None = None) -> None:
     """Let the model import what the other one needs.
 
     Raises:
         Unsupported: both use a domain, in different versions.
     """
-    used = {inner.domain for graph in model.graphs() for inner in graph} | {""}
+    used = (taken or Taken(model)).domains
     wanted = {inner.domain for graph in child.graphs() for inner in graph} | {""}
     for domain in sorted(wanted):
         version = child.opset_imports.get(domain)
@@ -132,9 +143,10 @@ def agree_on_opsets(where: str, model: ir.Model, child: ir.Model) -> None:
                 "expected one version. Export one of the two again."
             )
         model.opset_imports[domain] = version
+    used |= wanted
 
 
-def splice(model: ir.Model, node: ir.Node, child: ir.Model, *, prefix: str = "") -> None:
+def splice(model: ir.Model, node: ir.Node, child: ir.Model, *, prefix: str = "", taken: Taken | None = None) -> None:
     """Put the graph of another model in the place of a node, inputs and outputs by position; the child is used up.
 
     Args:
@@ -142,6 +154,7 @@ def splice(model: ir.Model, node: ir.Node, child: ir.Model, *, prefix: str = "")
         node: a node of it, with as many inputs and outputs as the child.
         child: a model without functions, of the same opsets.
         prefix: what every name of the child begins with; where a name is taken a number follows.
+        taken: the names of the model, kept up to date, where several models come in.
 
     Raises:
         InvalidModel: the numbers of inputs or outputs differ.
@@ -156,7 +169,7 @@ def splice(model: ir.Model, node: ir.Node, child: ir.Model, *, prefix: str = "")
             )
     outputs = _own_outputs(inner)
     inner.outputs.clear()
-    _name_apart(model, child, prefix)
+    _name_apart(child, prefix, taken or Taken(model))
     for old, new in zip(list(inner.inputs), list(node.inputs), strict=True):
         assert new is not None
         merge_annotations(old, new)
@@ -186,15 +199,13 @@ def _own_outputs(graph: ir.Graph) -> list[ir.Value]:
     return outputs
 
 
-def _name_apart(model: ir.Model, child: ir.Model, prefix: str) -> None:
+def _name_apart(child: ir.Model, prefix: str, taken: Taken) -> None:
     """Put the prefix before every name of the child, and a number where the model has such a name already."""
-    taken = {name for graph in model.graphs() for name in _names(graph)}
-    nodes = {node.name for graph in model.graphs() for node in graph if node.name}
     for graph in child.graphs():
         for node in graph:
             name = f"{prefix}{node.name or node.op_type}" if prefix or node.name else ""
-            node.name = _free(name, nodes) if name else node.name
-        renamed = {value: _free(f"{prefix}{value.name}", taken) for value in _names(graph).values()}
+            node.name = _free(name, taken.nodes) if name else node.name
+        renamed = {value: _free(f"{prefix}{value.name}", taken.values) for value in _names(graph).values()}
         changed = {value: name for value, name in renamed.items() if value.name != name}
         for number, value in enumerate(changed):  # out of the way first: a new name may be another's old one
             value.name = f"\x00{number}"

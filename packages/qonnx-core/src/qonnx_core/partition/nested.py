@@ -16,6 +16,7 @@ from qonnx_core.formats.writer import save
 from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.verify import verify
 from qonnx_core.ops.op import DOMAIN
+from qonnx_core.passes.base import has_graphs
 from qonnx_core.passes.infer_shapes import InferShapes
 
 Assign = Callable[[ir.Node], str | None] | Mapping[str, str]
@@ -46,13 +47,13 @@ def extract_partitions(model: ir.Model, assign: Assign, folder: Path) -> ir.Mode
     order = _order(copy.graph)
     parts = _parts(copy.graph, assign)
     outermost = _outermost(copy.graph)
-    for label, nodes in parts.items():
-        _require_convex(copy.graph, label, nodes, outermost)
-    children = {label: _cut_out(copy, label, nodes, outermost) for label, nodes in parts.items()}
+    _require_order(copy.graph, parts, outermost)
+    nested = [node for node in copy.graph if has_graphs(node)]
+    children = {label: _cut_out(copy, label, nodes, outermost, nested) for label, nodes in parts.items()}
     if parts:
         copy.graph.metadata_props[_ORDER] = json.dumps(order)
         copy.opset_imports.setdefault(DOMAIN, 1)
-    _sort(copy.graph)
+    copy.graph.sort()
     for label, child in children.items():
         save(child, folder / f"{label}.onnx")
     confine_nested_models(copy, folder)
@@ -148,8 +149,7 @@ def _running(graph: ir.Graph) -> set[ir.Node]:
     known: set[ir.Value] = set(graph.inputs)
     running: set[ir.Node] = set()
     for node in graph:
-        inner = any(attribute.type == ir.AttributeType.GRAPH for attribute in node.attributes.values())
-        if inner or any(value in known for value in node.inputs):
+        if has_graphs(node) or any(value in known for value in node.inputs):
             running.add(node)
             known.update(node.outputs)
     return running
@@ -176,6 +176,38 @@ def _reads(node: ir.Node) -> list[ir.Value]:
                 values += [value for each in inner for value in each.inputs if value is not None]
                 values += list(inner.outputs)
     return list(dict.fromkeys(values))
+
+
+def _require_order(graph: ir.Graph, parts: Mapping[str, list[ir.Node]], outermost: Mapping[ir.Node, ir.Node]) -> None:
+    """Refuse parts of which none can run first; linear in the graph, and the reason is looked for only then."""
+    blocks = {node: label for label, nodes in parts.items() for node in nodes}
+    waits: dict[ir.Node | str, int] = {blocks.get(node, node): 0 for node in graph}
+    after: dict[ir.Node | str, set[ir.Node | str]] = {block: set() for block in waits}
+    for node in graph:
+        block = blocks.get(node, node)
+        for value in _reads(node):
+            producer = value.producer()
+            source = None if producer is None else outermost.get(producer)
+            before = None if source is None else blocks.get(source, source)
+            if before is not None and before != block and block not in after[before]:
+                after[before].add(block)
+                waits[block] += 1
+    ready = [block for block, count in waits.items() if count == 0]
+    done = 0
+    while ready:
+        done += 1
+        for block in after[ready.pop()]:
+            waits[block] -= 1
+            if waits[block] == 0:
+                ready.append(block)
+    if done == len(waits):
+        return
+    for label, nodes in parts.items():
+        _require_convex(graph, label, nodes, outermost)
+    raise Unsupported(
+        "partition: two parts need each other's results, so neither can run first; expected a flow from part to part. "
+        "Cut one of them in two."
+    )
 
 
 def _require_convex(
@@ -208,7 +240,13 @@ def _name(node: ir.Node) -> str:
     return node.name or node.outputs[0].name or node.op_type
 
 
-def _cut_out(model: ir.Model, label: str, nodes: list[ir.Node], outermost: Mapping[ir.Node, ir.Node]) -> ir.Model:
+def _cut_out(
+    model: ir.Model,
+    label: str,
+    nodes: list[ir.Node],
+    outermost: Mapping[ir.Node, ir.Node],
+    nested: Iterable[ir.Node],
+) -> ir.Model:
     """Move the nodes into a model of their own and put a GenericPartition in their place; return that model."""
     graph, inside = model.graph, set(nodes)
     own = {value for node in nodes for value in node.outputs}
@@ -234,9 +272,7 @@ def _cut_out(model: ir.Model, label: str, nodes: list[ir.Node], outermost: Mappi
         for use in list(old.uses()):
             if outermost.get(use.node) not in inside:
                 use.node.replace_input_with(use.idx, new)
-    for value in graph.outputs:
-        assert value not in own
-    for inner in [inner for node in graph if node not in inside for inner in _inner_graphs(node)]:
+    for inner in [inner for node in nested if node not in inside for inner in _inner_graphs(node)]:
         _swap_outputs(inner, dict(zip(given, place.outputs, strict=True)))
     inputs: dict[ir.Value, ir.Value] = {}
     for value in (*reads, *parameters):
@@ -276,14 +312,3 @@ def _swap_outputs(graph: ir.Graph, replaced: Mapping[ir.Value, ir.Value]) -> Non
     for index, value in enumerate(graph.outputs):
         if value in replaced:
             graph.outputs[index] = replaced[value]
-
-
-def _sort(graph: ir.Graph) -> None:
-    """Bring the nodes into topological order; two parts that need each other's results have none."""
-    try:
-        graph.sort()
-    except ValueError as error:
-        raise Unsupported(
-            "partition: two parts need each other's results, so neither can run first; expected a flow from part to "
-            "part. Cut one of them in two."
-        ) from error

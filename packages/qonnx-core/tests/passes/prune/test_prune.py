@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import qonnx_core
 from qonnx_core import compile_model
 from qonnx_core.errors import InvalidInput, Unsupported
 from qonnx_core.formats.reader import from_proto
@@ -22,6 +23,7 @@ from qonnx_core.ir.verify import verify
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.prune import PruneChannels, annotated_channels, mask_channels, prune_channels, read_channels
 from qonnx_core.passes.prune.rules import couple
+from qonnx_core.testing import shared_file
 from qonnx_core.testing.pass_contract import check_pass
 from qonnx_core.testing.random_graphs import random_graph
 
@@ -442,3 +444,25 @@ def test_removing_what_changes_nothing_keeps_a_random_graph(seed: int, kind: Any
             axis = int(rng.integers(2))
             with_zeros(model, value.name or "", axis, int(rng.integers(array.shape[axis])))
     check_pass(PruneChannels(zero_channels=True), model, graph.inputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "axis", "zeros"),
+    [("zoo/TFC_1W2A", "BatchNormalization_1_param0", 0, 0), ("zoo/qkeras_jettagging", "Relu_0_out0", 1, 10),
+     ("nn2fpga/resnet8_a8w8b16", "Conv_3_out0", 1, 0)],
+)  # fmt: skip
+def test_trained_models_are_pruned(name: str, tensor: str, axis: int, zeros: int) -> None:
+    path = shared_file(f"models/{name}.onnx")
+    model = qonnx_core.cleanup_model(qonnx_core.load(path))
+    (source,) = model.graph.inputs
+    x = np.load(path.with_suffix(".npz"))["x"][:16].astype(np.float32)
+    inputs = {source.name or "": x.reshape(-1, *[dim for dim in list(source.shape or ())[1:] if isinstance(dim, int)])}
+    wanted = compile_model(model).run(inputs)
+    careful, pruned = model.clone(), model.clone()
+    assert len(prune_channels(careful, zero_channels=True).removed) == zeros
+    channels = {tensor: {axis: {1, 4, 6}}}
+    PruneChannels(channels, lossy=True).run(pruned)
+    masked = compile_model(mask_channels(model, channels)).run(inputs)
+    for found, like in ((compile_model(careful).run(inputs), wanted), (compile_model(pruned).run(inputs), masked)):
+        for output, array in like.items():
+            np.testing.assert_array_equal(found[output], array)
