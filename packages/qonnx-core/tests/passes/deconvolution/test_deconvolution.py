@@ -134,7 +134,8 @@ SHUFFLE = """g (float[N, 1, 3, 3] x) => (float[N, 1, 6, 6] y) <float[4, 1, 2, 2]
     "WEIGHTS", ", ".join(str(n % 5 - 2) for n in range(16))
 )
 REPEAT = """g (float[1, 1, 3, 3] x) => (y) <float[1, 1, 2, 2] w = {1, 2, -1, 1}, float s = {0.5}, float z = {0},
-  float b = {4}, float[1, 3] t = {-1, 0, 2}, float[1, 1, 1, 6] v = {1, 2, 1, 2, 1, 2}, float[0] r = {}, float[4] f = {1, 1, 2, 2}>
+  float b = {4}, float[1, 3] t = {-1, 0, 2}, float[1, 1, 1, 6] v = {1, 2, 1, 2, 1, 2}, float[0] r = {},
+  float[4] f = {1, 1, 2, 2}>
   { k = Resize<mode = "nearest">(x, r, f) NODES y = Conv(m, w) }"""
 UPSAMPLED = [(SubPixelToDeconvolution(), SHUFFLE), (ResizeConvolutionToDeconvolution(), REPEAT)]
 
