@@ -274,3 +274,11 @@ def test_each_difference_from_the_reference_has_its_test() -> None:
     assert len(named) > 20
     for name in named:
         assert f"def {name}(" in tests, name
+
+
+def test_the_readme_of_the_core_names_every_command(site: ModuleType) -> None:
+    import docs_commands
+
+    readme = (ROOT / "packages" / "qonnx-core" / "README.md").read_text("utf-8")
+    (row,) = re.findall(r"^\| `qonnx` \| the command: (.*) \|$", readme, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", row)) == docs_commands.commands().keys()
