@@ -153,6 +153,22 @@ def test_softmax_and_unknown_operators_say_what_is_known() -> None:
     assert found["global_out_1"].reason.startswith("LpNormalization_0 (LpNormalization): no range of this operator")
 
 
+def test_a_normalized_number_is_near_its_mean() -> None:
+    body = """g (float[N, 2, 5] x) => (float[N, 2, 5] y, float[N, 2, 5] d) <float[5] s = {1, 1, 2, 1, 1},
+      float[5] b = {0, 1, 0, 0, 0}, float[2] t = {1, 3}, float[2] c = {0, -1}>
+      { y = LayerNormalization(x, s, b) d = InstanceNormalization(x, t, c) }"""
+    model = brute_force.build(body)
+    found = tensor_ranges(model, {})
+    assert found["global_out"].values == pytest.approx((-4, 4))
+    assert found["global_out_1"].channel_values[1] == pytest.approx((-7, 5))
+    x = np.random.default_rng(0).normal(0, 1, (200, 2, 5)).astype(np.float32)
+    x[0, 0], x[1, 1] = [0, 0, 9, 0, 0], [9, 0, 0, 0, 0]
+    arrays = qonnx_core.compile_model(model).run({"global_in": x})
+    for name, array in arrays.items():
+        brute_force.assert_sound(array, found[name], 1e-6)
+    assert arrays["global_out"].max() > 3.99
+
+
 def test_a_name_that_is_no_input_is_refused() -> None:
     model = brute_force.build("g (float[N, 2] x) => (float[N, 2] y) { y = Relu(x) }")
     with pytest.raises(InvalidInput, match="u is no input of the model; expected one of global_in"):

@@ -13,7 +13,7 @@ from qonnx_core.analyses.ranges import intervals
 from qonnx_core.analyses.ranges.curves import whole_numbers
 from qonnx_core.analyses.ranges.elementwise import centred, scaled
 from qonnx_core.analyses.ranges.extent import LIMIT, Extent, Lattice, PartialSums, between, on_lattice
-from qonnx_core.analyses.ranges.operation import Operation, Rule
+from qonnx_core.analyses.ranges.operation import Operation, Rule, numbers_of
 from qonnx_core.analyses.ranges.taps import axis_patterns, windows_of
 from qonnx_core.errors import Unsupported
 from qonnx_core.ops.quant_avg_pool2d import QuantAvgPool2d
@@ -240,6 +240,35 @@ def log_softmax(op: Operation) -> list[Extent]:
     return [between(interval, op.extent(0).axis, "its values lie on no grid")]
 
 
+def normalized(op: Operation) -> list[Extent]:
+    """LayerNormalization, InstanceNormalization and RMSNormalization: of n numbers none is far from their mean.
+
+    A number less the mean, divided by the standard deviation, is at most ``sqrt(n - 1)`` in magnitude (P. A. Samuelson,
+    "How deviant can you be?", Journal of the American Statistical Association 63, 1968); a number divided by the root
+    of the mean square at most ``sqrt(n)``.
+    """
+    x, rank, sizes = op.extent(0), len(op.shape(0)), op.sizes(0)
+    kind = op.node.op_type
+    if kind == "InstanceNormalization":
+        count, channel = prod(sizes[2:]), 1
+    else:
+        count, channel = prod(sizes[op.integer("axis", -1) % rank :]), rank - 1
+    largest = np.nextafter(np.sqrt(float(max(count - (kind != "RMSNormalization"), 0))), np.inf)
+    factors = numbers_of(op.constant(1, "scale"))
+    moves = op.optional(2, "bias")
+    offsets = np.zeros(()) if moves is None else numbers_of(moves)
+    if kind == "InstanceNormalization":
+        shape = tuple(-1 if a == 1 else 1 for a in range(rank))
+        factors, offsets = factors.reshape(shape), offsets.reshape(shape)
+    span = np.asarray(-largest), np.asarray(largest)
+    interval = intervals.sum_of(intervals.product_of(span, (factors, factors)), (offsets, offsets))
+    lo, hi = (side.reshape((1,) * (rank - side.ndim) + side.shape) for side in interval)
+    found = between((lo, hi), channel, "its values lie on no grid")
+    others = len(op.node.outputs) - 1
+    nothing = between((np.asarray(-np.inf), np.asarray(np.inf)), x.axis, "a mean or deviation of a sample")
+    return [found, *[nothing] * others]
+
+
 POOLING: dict[str, Rule] = {
     "ArgMax": selected,
     "ArgMin": selected,
@@ -247,10 +276,13 @@ POOLING: dict[str, Rule] = {
     "GlobalAveragePool": global_average,
     "GlobalMaxPool": global_max,
     "Hardmax": softmax,
+    "InstanceNormalization": normalized,
+    "LayerNormalization": normalized,
     "LogSoftmax": log_softmax,
     "MaxPool": max_pool,
     "MaxPoolNHWC": max_pool,
     "QuantAvgPool2d": quant_average,
+    "RMSNormalization": normalized,
     "ReduceMax": reduce,
     "ReduceMean": reduce,
     "ReduceMin": reduce,
