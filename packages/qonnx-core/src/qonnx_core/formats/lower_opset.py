@@ -323,14 +323,64 @@ def _constant(site: Site, target: int) -> None:
 
 def _or_equal(site: Site, target: int) -> None:
     inputs = list(site.node.inputs)
-    compare = ir.node(site.node.op_type.removesuffix("OrEqual"), inputs)
-    equal = ir.node("Equal", inputs)
+    strict = _truth(site.node.op_type.removesuffix("OrEqual"), *inputs)
+    nodes = [strict, *(_equal_floats(site) if target < 11 and _floats(site) else [_truth("Equal", *inputs)])]
+    site.replace([*nodes, _truth("Or", strict.outputs[0], nodes[-1].outputs[0])])
+
+
+def _equal(site: Site, target: int) -> None:
+    if _floats(site):
+        site.replace(_equal_floats(site))
+
+
+def _equal_floats(site: Site) -> list[ir.Node]:
+    """Return nodes for the equality of floats, which old opsets compare by Less and Greater alone; NaN equals none."""
+    inputs = list(site.node.inputs)
+    apart = [_truth(op_type, *inputs) for op_type in ("Less", "Greater")]
+    apart += [_truth("IsNaN", value) for value in inputs]
+    nodes, current = list(apart), apart[0].outputs[0]
+    for node in apart[1:]:
+        nodes.append(_truth("Or", current, node.outputs[0]))
+        current = nodes[-1].outputs[0]
+    return [*nodes, _truth("Not", current)]
+
+
+def _floats(site: Site) -> bool:
     data = site.input(0)
-    if target < 11 and (data is None or data.dtype not in (ir.DataType.INT32, ir.DataType.INT64)):
-        raise Refused("compares floats, and Equal does not before opset 11")
-    for node in (compare, equal):
-        node.outputs[0].dtype = ir.DataType.BOOL
-    site.replace([compare, equal, ir.node("Or", [compare.outputs[0], equal.outputs[0]])])
+    if data is None or data.dtype is None:
+        raise Refused("works on an unknown type")
+    return data.dtype.is_floating_point()
+
+
+def _truth(op_type: str, *inputs: ir.Value | None) -> ir.Node:
+    node = ir.node(op_type, inputs)
+    node.outputs[0].dtype = ir.DataType.BOOL
+    return node
+
+
+def _round(site: Site, target: int) -> None:
+    """Write rounding half to even by Floor: up where the rest is over a half, or a half and the whole part odd."""
+    x = site.input(0)
+    if x is None or x.dtype is None:
+        raise Refused("works on an unknown type")
+    half, two = (site.constant(np.asarray(number, x.dtype.numpy())) for number in (0.5, 2))
+    nodes: list[ir.Node] = []
+
+    def add(op_type: str, *inputs: ir.Value, dtype: ir.DataType = x.dtype, **attributes: int) -> ir.Value:
+        nodes.append(ir.node(op_type, inputs, attributes))
+        nodes[-1].outputs[0].dtype = dtype
+        return nodes[-1].outputs[0]
+
+    boolean = ir.DataType.BOOL
+    whole = add("Floor", x)
+    rest = add("Sub", x, whole)
+    odd = add("Sub", whole, add("Mul", add("Floor", add("Div", whole, two)), two))
+    over = add("Greater", rest, half, dtype=boolean)
+    reached = add("Not", add("Less", rest, half, dtype=boolean), dtype=boolean)
+    tie = add("And", reached, add("Cast", odd, dtype=boolean, to=int(boolean)), dtype=boolean)
+    up = add("Cast", add("Or", over, tie, dtype=boolean), to=int(x.dtype))
+    add("Add", whole, up)
+    site.replace(nodes)
 
 
 def _gemm(site: Site, target: int) -> None:
@@ -407,6 +457,8 @@ LOWERINGS: tuple[tuple[tuple[str, ...], int, Lowering], ...] = (
     (("Constant",), 12, _constant),
     (("Dropout",), 12, _dropout),
     (("GreaterOrEqual", "LessOrEqual"), 12, _or_equal),
+    (("Equal",), 11, _equal),
+    (("Round",), 11, _round),
     (("Clip",), 11, _clip),
     (("Gemm",), 11, _gemm),
     (("ScatterElements",), 11, _scatter),
