@@ -6,7 +6,10 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 _spec = importlib.util.spec_from_file_location("brute_force", Path(__file__).with_name("brute_force.py"))
 assert _spec is not None
@@ -211,3 +214,45 @@ def test_a_range_is_that_of_every_input(name: str, grid: str) -> None:
     given = f"<{constants}>" if constants else ""
     tight = not (name in SKIPPING and "BIPOLAR" in grid)
     brute_force.check(f"g ({inputs}) => ({outputs}) {given} {{ {nodes} }}", grid, shape, tight=tight)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([(1, 1), (2, 1), (2, 2), (4, 2)]),
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.integers(1, 2),
+    st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    st.sampled_from(["BIPOLAR", "UINT1", "(UINT1-1)*2", "UINT1 + 1"]),
+    st.sampled_from(["Conv", "ConvTranspose"]),
+)
+def test_any_convolution_reaches_its_range(
+    seed: int,
+    channels: tuple[int, int],
+    kernel: int,
+    stride: int,
+    dilation: int,
+    pads: tuple[int, int],
+    grid: str,
+    op_type: str,
+) -> None:
+    """Of whole numbers, over one axis, in every geometry: every channel reaches both ends."""
+    size, group = 8 // channels[0], channels[1]
+    extent = dilation * (kernel - 1) + 1
+    if op_type == "Conv":
+        count = (size + sum(pads) - extent) // stride + 1
+        shape = (2 * group, channels[0] // group, kernel)
+    else:
+        count = (size - 1) * stride + extent - sum(pads)
+        shape = (channels[0], 2, kernel)
+    assume(count >= 1)
+    generator = np.random.default_rng(seed)
+    weights = ", ".join(str(n) for n in generator.integers(-4, 5, int(np.prod(shape))))
+    attributes = f"group = {group}, strides = [{stride}], dilations = [{dilation}], pads = [{pads[0]}, {pads[1]}]"
+    brute_force.check(
+        f"""g (float[N, {channels[0]}, {size}] x) => (float[N, {2 * group}, {count}] y)
+        <float[{", ".join(map(str, shape))}] w = {{{weights}}}> {{ y = {op_type}<{attributes}>(x, w) }}""",
+        grid,
+        (channels[0], size),
+    )
