@@ -330,6 +330,38 @@ def test_channels_last_operators_and_im2col() -> None:
     assert_sound(model, {"x": np.random.default_rng(0).normal(0, 2, (3, 4, 4, 2)).astype(np.float32)})
 
 
+def test_more_that_gives_no_type() -> None:
+    body = """g (float[N, 1, 4, 4] x, int32[N, 4] i, float16[N, 4] h) => (a, b, c, e) <bool t = {1}, float r = {0.5},
+      float[8] roi = {0, 0, 0, 0, 1, 1, 2, 2}, float[0] none = {}, int64[4] n = {1, 1, 4, 4}, int64[1] one = {1},
+      float[1] ratio = {0.5}> {
+        a = Dropout(x, r, t)
+        b = Resize<mode = "nearest", coordinate_transformation_mode = "tf_crop_and_resize">(x, roi, none, n)
+        c = ReduceMean(i, one) e = Mul(h, h) }"""
+    model = build(body, {"x": "UINT4", "i": "INT8", "h": "INT10"})
+    assert set(inferred(model).values()) == {"None"}
+    report = dict(infer_datatypes_report(model))
+    assert "drops and scales" in report["a"]
+    assert "a value of their own" in report["b"]
+    assert "beyond that of float16" in report["e"]
+
+
+def test_scales_of_channels_stay_through_pooling() -> None:
+    body = f"""g (float[N, 2, 4, 4] x) => (y) <float[1, 2, 1, 1] s = {{0.3, 0.7}}, float z = {{0}}, float b = {{4}}>
+      {{ q = {Q}.Quant(x, s, z, b) m = MaxPool<kernel_shape = [2, 2]>(q) y = GlobalAveragePool(m) }}"""
+    model = build(body)
+    assert inferred(model) == {"q": "SCALEDINT<4>", "m": "SCALEDINT<4>", "y": "SCALEDINT<8>"}
+    assert_sound(model, {"x": np.random.default_rng(0).normal(0, 2, (5, 2, 4, 4)).astype(np.float32)})
+
+
+def test_wide_integers_round_up_in_float32() -> None:
+    body = f"""g (int32[N, 2] x, float[N, 2] v) => (y, w) <float s = {{0.5}}, float z = {{0}}, float b = {{32}}>
+      {{ y = DequantizeLinear(x, s) w = {Q}.Quant(v, s, z, b) }}"""
+    model = build(body)
+    assert inferred(model, fixed_point=True) == {"y": "FIXED<33,32>", "w": "FIXED<33,32>"}
+    x = np.asarray([[2**31 - 1, -(2**31)], [0, 1]], np.int32)
+    assert_sound(model, {"x": x, "v": x.astype(np.float32) * 2}, fixed_point=True)
+
+
 def test_the_branches_of_an_if_are_joined() -> None:
     body = f"""g (float[N, 2] x, bool c) => (y) <float one = {{1}}, float zero = {{0}}, float b = {{3}}>
       {{ q = {Q}.Quant(x, one, zero, b)

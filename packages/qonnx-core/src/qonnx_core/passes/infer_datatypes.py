@@ -28,7 +28,8 @@ class InferDataTypes:
     ``XnorPopcountMatMul``: ``UINT32``) is written as they state it. An annotation of a tensor about which nothing
     follows is believed and stays. Float rounding is counted: beyond the precision of the element type a bound grows.
     ``SCALEDINT`` says that values are integers times a scale up to the rounding of that product, ``FIXED`` and the
-    integer types hold exactly. All types are meant for finite values.
+    integer types hold exactly. All types are meant for finite values. One exception is inherited from the format: a
+    ``Quant`` of more than 24 bits on float32 saturates at ``2^(b-1)``, which ``INT<b>`` does not hold.
 
     Args:
         scaled_integers: write ``SCALEDINT<n>``; without it such tensors are ``FLOAT32``, as in the reference's default.

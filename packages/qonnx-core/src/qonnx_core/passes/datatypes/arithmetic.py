@@ -17,6 +17,7 @@ from qonnx_core.passes.datatypes.facts import (
     Numbers,
     as_scale,
     common_grid,
+    from_container,
     integers,
     rounded,
     united,
@@ -198,6 +199,8 @@ def reduce_mean(call: Call) -> Fact:
     """Return the average along axes."""
     data = call.numbers(0)
     count = _count(call)
+    if from_container(call.dtype) is not None:
+        raise NotInferred("averages of integers are cut, which is not followed")
     single_scale(data, call.value(0).name, "the axes averaged over")
     return rounded(averaged(data, count), call.dtype, count)
 

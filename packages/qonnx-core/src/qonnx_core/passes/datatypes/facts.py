@@ -15,6 +15,7 @@ from qonnx_core.ir.datatypes import DataType, Kind
 
 MOST_BITS = 64  # wider integers are no data type that anybody uses
 _CONSTANT_BITS = 16  # a constant with more significant bits counts as an arbitrary float
+_MOST_FLOAT16 = 65504.0
 _EXPONENTS = 100  # powers of two up to this exponent stay far from the ends of float32
 _PRECISION = {ir.DataType.FLOAT16: 11, ir.DataType.BFLOAT16: 8, ir.DataType.FLOAT: 24, ir.DataType.DOUBLE: 53}
 
@@ -251,7 +252,7 @@ def rounded(numbers: Numbers, dtype: ir.DataType | None, roundings: int = 1) -> 
     wrap around.
 
     Raises:
-        NotInferred: there are so many sums that nothing can be said.
+        NotInferred: there are so many sums that nothing can be said, or values beyond float16.
     """
     container = from_container(dtype)
     if container is not None:
@@ -259,6 +260,8 @@ def rounded(numbers: Numbers, dtype: ir.DataType | None, roundings: int = 1) -> 
         return numbers if inside else container
     precision = _PRECISION.get(dtype or ir.DataType.FLOAT, 24)
     top = max(abs(numbers.low), abs(numbers.high))
+    if dtype == ir.DataType.FLOAT16 and (numbers.scale is None or top * float(numbers.scale.max()) > _MOST_FLOAT16):
+        raise NotInferred("the range reaches beyond that of float16")
     if top <= 1 << precision:
         return numbers
     if roundings >= 1 << (precision - 2):

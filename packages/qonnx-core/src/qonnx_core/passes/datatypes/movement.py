@@ -109,6 +109,28 @@ def resized(call: Call) -> Fact:
     """Return the fact of the input for the nearest neighbour."""
     if call.text("mode", "nearest") != "nearest":
         raise NotInferred(f"mode {call.text('mode', 'nearest')} computes averages")
+    if call.text("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
+        raise NotInferred("pixels outside of the image get a value of their own")
+    return moved(call)
+
+
+def dropped_out(call: Call) -> Fact:
+    """Return the fact of the input where nothing is dropped: in inference."""
+    if call.has(2):
+        mode = call.array(2)
+        if mode is None or np.any(mode):
+            raise NotInferred("in training it drops and scales values")
+    return same(call)
+
+
+def pooled(call: Call) -> Fact:
+    """Return the fact of the input for the largest values of windows; scales of channels stay."""
+    fact = call.fact(0)
+    if isinstance(fact, Numbers) and fact.scale is not None and fact.scale.ndim:
+        rank = call.rank(0)
+        wide = fact.scale.reshape((1,) * (rank - fact.scale.ndim) + fact.scale.shape)
+        if wide.ndim == rank and all(size == 1 for size in wide.shape[2:]):
+            return replace(fact, scale=wide)
     return moved(call)
 
 
@@ -201,8 +223,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Identity",), same),
     **dict.fromkeys(
         (
-            "Compress", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherElements", "GatherND",
-            "GlobalMaxPool", "MaxPool", "ReduceMax", "ReduceMin", "Reshape", "ReverseSequence", "Slice",
+            "Compress", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND",
+            "ReduceMax", "ReduceMin", "Reshape", "ReverseSequence", "Slice",
             "SpaceToDepth", "Squeeze", "Tile", "Unsqueeze",
         ),
         moved,
@@ -217,6 +239,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Resize", "Upsample"), resized),
     **dict.fromkeys(("ScatterElements", "ScatterND"), scattered),
     **dict.fromkeys(("ArgMax", "ArgMin"), arg),
+    **dict.fromkeys(("GlobalMaxPool", "MaxPool"), pooled),
+    "Dropout": dropped_out,
     "Split": split,
     "Transpose": transposed,
     "Concat": joined,

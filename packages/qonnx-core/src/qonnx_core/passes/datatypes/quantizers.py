@@ -39,6 +39,7 @@ from qonnx_core.passes.datatypes.facts import (
     from_container,
     from_datatype,
     integers,
+    rounded,
     with_signs,
 )
 from qonnx_core.passes.datatypes.movement import Rule, same, with_number
@@ -102,7 +103,8 @@ def quant(op: Quant, call: Call) -> Fact:
     if op.signed and np.any(bits == 1):
         high = max(high, 1)
     declared = op.datatype(None, scale, zero, bits)
-    return _on_scale(low, high, zero, scale, declared, odd=bipolar)
+    made = _on_scale(low, high, zero, scale, declared, odd=bipolar)
+    return replace(rounded(made, call.dtype), declared=declared)
 
 
 def _on_scale(
@@ -307,7 +309,7 @@ def dequantize_linear(call: Call) -> Fact:
     declared = None
     if at_zero and made.scaled and known is not None and known.declared is not None:
         declared = DataType.scaled_int(known.declared.bits)
-    return replace(made, declared=declared)
+    return replace(rounded(made, call.dtype), declared=declared)
 
 
 def cast(call: Call) -> Fact:
