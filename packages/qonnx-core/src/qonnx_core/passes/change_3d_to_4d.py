@@ -22,7 +22,7 @@ class Change3DTo4D:
 
     Convolutions (transposed ones too), pools, normalizations and thresholds get a second spatial axis along which they
     do nothing; all that stands between them follows. An operator that knows three axes only keeps them: a Squeeze and
-    an Unsqueeze stand around it.
+    an Unsqueeze stand around it. Equal for data without NaN, which onnxruntime's MaxPool drops in one dimension only.
 
     Graph inputs and outputs keep their three axes, so that the model is used as before. With ``change_io`` the inputs
     that such an operator reads, and the outputs that come from one, have four axes instead and no Squeeze and

@@ -190,9 +190,8 @@ class Conversion:
         """Return the value as it is."""
         if value not in self._forms:
             return value
-        rank = self.rank(value)
-        assert rank is not None, "only tensors of known rank get forms"
-        return self.read(value, natural(rank), before)
+        axes = next(iter(self._forms[value]))
+        return self.read(value, natural(sum(axis is not None for axis in axes)), before)
 
     def read_wide(self, value: ir.Value, axes: Axes, before: ir.Node) -> ir.Value:
         """Return an operand of fewer axes, so that it broadcasts against tensors stored with these axes."""
@@ -324,7 +323,9 @@ class Conversion:
                 continue
             rank = sum(axis is not None for axis in wish)
             if node.op_type == "Transpose":
-                permutation = node.attributes.get_ints("perm") or tuple(reversed(range(rank)))
+                permutation = permutation_of(node, rank)
+                if permutation is None:
+                    continue
                 wish = tuple(None if axis is None else permutation[axis] for axis in wish)
             elif node.op_type == "Reshape":
                 before, after = node.inputs[0], node.outputs[0]
@@ -397,8 +398,7 @@ class Conversion:
             if value not in self._forms:
                 continue
             forms = self._forms[value]
-            rank = self.rank(value)
-            assert rank is not None
+            rank = sum(axis is not None for axis in next(iter(forms)))
             axes = self.target.axes(rank)
             stays = keep and axes in forms and natural(rank) not in forms
             found = forms[axes] if stays and axes is not None else self.natural(value, None)
@@ -474,6 +474,12 @@ class Conversion:
         name = self._names.setdefault(old, old.name)
         old.name = self.emitter.fresh(f"{name}/replaced")
         new.name = name
+
+
+def permutation_of(node: ir.Node, rank: int) -> list[int] | None:
+    """Return the permutation of a Transpose of this many axes, or None where it has another number of them."""
+    permutation = list(node.attributes.get_ints("perm") or reversed(range(rank)))
+    return permutation if sorted(permutation) == list(range(rank)) else None
 
 
 def _is_pure(node: ir.Node) -> bool:

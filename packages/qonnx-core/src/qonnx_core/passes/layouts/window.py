@@ -78,7 +78,9 @@ def conv_window_of(node: ir.Node, *, channels_last: bool = False, automatic: boo
     if len(sizes) != window.num_axes + 2 or spatial != list(window.kernel):
         return f"its weights are {weights.shape} and its kernel is {list(window.kernel)}; expected the same sizes"
     per_group, group = sizes[-1 if channels_last else 1], node.attributes.get_int("group", 1)
-    channels = None if data is None or data.shape is None else data.shape[-1 if channels_last else 1]
+    if data is None or data.shape is None or len(data.shape) != len(sizes):
+        return f"its data are not known to have {len(sizes)} axes; infer shapes first"
+    channels = data.shape[-1 if channels_last else 1]
     whole = isinstance(per_group, int) and isinstance(sizes[0], int)
     if not whole or group < 1 or int(str(sizes[0])) % group:
         return f"its weights are {weights.shape}, which does not fit {group} groups"
