@@ -158,3 +158,18 @@ def test_element_types_need_an_ir_version_too(tmp_path: Path) -> None:
         qonnx_core.save(written, tmp_path / "m.onnx", ir_version=8)
     with pytest.raises(InvalidInput, match=r"IR version 99: does not hold this model; expected 9"):
         qonnx_core.save(written, tmp_path / "m.onnx", ir_version=99)
+
+
+@pytest.mark.parametrize("version", [3, 13, 99])
+def test_a_model_of_any_ir_version_runs_and_is_written_in_the_lowest(version: int, tmp_path: Path) -> None:
+    """Runtimes refuse versions that are newer than they are, whatever the graph."""
+    text = '<ir_version: 10, opset_import: ["": 17]> g (float[N] x) => (float[N] y) { y = Neg(x) }'
+    proto = onnx.parser.parse_model(text)
+    proto.ir_version = version
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    loaded = qonnx_core.load(tmp_path / "m.onnx")
+    for each in (loaded, qonnx_core.cleanup_model(loaded)):
+        (found,) = qonnx_core.compile_model(each).run({each.graph.inputs[0].name: X[0]}).values()
+        np.testing.assert_array_equal(found, -X[0])
+    qonnx_core.save(loaded, tmp_path / "again.onnx")
+    assert onnx.load(tmp_path / "again.onnx").ir_version == 10

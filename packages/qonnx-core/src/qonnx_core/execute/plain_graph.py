@@ -17,6 +17,7 @@ from qonnx_core.execute.constant_steps import compute
 from qonnx_core.execute.element_types import element_type
 from qonnx_core.execute.lower import errors_of
 from qonnx_core.execute.steps import Expander, Expansion, Step
+from qonnx_core.formats.ir_versions import ir_version_of_opsets
 from qonnx_core.formats.opsets import TARGET_OPSET, is_current
 from qonnx_core.ir.constants import constant_array, constant_tensor
 from qonnx_core.ops.builder import Operand
@@ -61,7 +62,7 @@ class PlainGraph:
             InvalidModel: a node breaks the format of its operator.
             Unsupported: an operator belongs to the format, but nothing here defines it.
         """
-        self.proto = onnx.ModelProto(ir_version=max(model.ir_version or 0, _MIN_IR_VERSION))
+        self.proto = onnx.ModelProto(ir_version=max(ir_version_of_opsets(model.opset_imports), _MIN_IR_VERSION))
         self.large: dict[str, onnxruntime.OrtValue] = {}
         self._graph = self.proto.graph
         self._graph.name = model.graph.name or "graph"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx
 import onnx_ir as ir
 
@@ -23,11 +25,7 @@ def required_ir_version(model: ir.Model) -> int:
     Source: the table of ``onnx.helper``, which says with which IR version each opset was published.
     """
     imports = [model.opset_imports, *(function.opset_imports for function in model.functions.values())]
-    needed = [OLDEST_IR_VERSION]
-    for domains in imports:
-        for domain, version in domains.items():
-            key = (domain or "ai.onnx", version)
-            needed.append(onnx.helper.OP_SET_ID_VERSION_MAP.get(key, OLDEST_IR_VERSION))
+    needed = [ir_version_of_opsets(domains) for domains in imports]
     if model.functions:
         overloaded = any(function.overload for function in model.functions.values())
         needed.append(_OVERLOADS if overloaded else _FUNCTIONS)
@@ -35,6 +33,15 @@ def required_ir_version(model: ir.Model) -> int:
         values = (*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs))
         needed += [_TYPES.get(value.dtype.name, 0) for value in values if value.dtype is not None]
     return max(needed)
+
+
+def ir_version_of_opsets(imports: Mapping[str, int]) -> int:
+    """Return the IR version with which the newest of these opsets was published."""
+    found = (
+        onnx.helper.OP_SET_ID_VERSION_MAP.get((domain or "ai.onnx", version), OLDEST_IR_VERSION)
+        for domain, version in imports.items()
+    )
+    return max(found, default=OLDEST_IR_VERSION)
 
 
 def with_ir_version(model: ir.Model, version: int | None = None) -> ir.Model:
