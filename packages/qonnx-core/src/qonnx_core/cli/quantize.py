@@ -109,7 +109,8 @@ def _onto_grid(
 def _show(out: Console, title: str, report: list[dict[str, Any]]) -> None:
     if report and "max_error" in report[0]:
         columns = ("tensor", "datatype", "max_error", "clipped")
-        out.print(table(title, columns, [[row[column] for column in columns] for row in report]))
+        rounded = [(row["tensor"], row["datatype"], f"{row['max_error']:g}", row["clipped"]) for row in report]
+        out.print(table(title, columns, rounded))
         return
     rows = []
     for row in report:
