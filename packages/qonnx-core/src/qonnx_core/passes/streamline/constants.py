@@ -134,7 +134,10 @@ def int_attribute(node: ir.Node, name: str, default: int) -> int:
 def float_attribute(node: ir.Node, name: str, default: float) -> Fraction:
     """Return a float attribute, or its default, as the rational that the float32 stands for."""
     attribute = node.attributes.get(name)
-    return Fraction(float(np.float32(default if attribute is None else attribute.as_float())))
+    number = float(np.float32(default if attribute is None else attribute.as_float()))
+    if not np.isfinite(number):
+        raise Unsupported(f"attribute {name} is {number}; expected a finite number")
+    return Fraction(number)
 
 
 def evaluate_constant(node: ir.Node, inputs: list[Constant | None]) -> Constant:

@@ -25,6 +25,8 @@ ROUNDING: dict[str, Callable[[Fraction], int]] = {
     "HALF_DOWN": lambda x: ceil(x - HALF) if x >= 0 else -ceil(-x - HALF),
 }
 
+_MOST_LEVELS = 2**16  # of a Trunc, whose steps are found one by one
+
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
@@ -117,6 +119,8 @@ def trunc_levels(lo: int | None, hi: int | None, shift: int, rounding: str, firs
     bottom, top = mode(Fraction(first) / scale), mode(Fraction(last) / scale)
     low = bottom if lo is None else lo
     high = max(low, top if hi is None else hi)
+    if high - low > _MOST_LEVELS:
+        raise Unsupported(f"{high - low} levels; at most {_MOST_LEVELS} are written out. Use fewer bits")
     boundaries = []
     for level in range(low + 1, high + 1):
         inner = boundary(level, rounding)
