@@ -249,6 +249,14 @@ def test_what_graphs_inside_of_graphs_read_stays() -> None:
         PruneChannels({"w": {1: {0}}}, lossy=True).run(build(text))
 
 
+def test_sizes_that_a_file_claims_cost_no_memory() -> None:
+    text = """g (float[1, 2, 16000, 8000] x) => (y) <float[3, 2, 1, 1] w, int64[2] flat = {1, -1}>
+      { c = Conv(x, w) r = Relu(c) y = Reshape(r, flat) }"""
+    with pytest.raises(Unsupported, match=r"joins more than 16777216 elements|not known"):
+        PruneChannels({"r": {1: {0}}}, lossy=True).run(build(text))
+    assert PruneChannels(zero_channels=True).run(build(text)) == 0
+
+
 def test_what_meets_a_tensor_of_unknown_size_stays() -> None:
     text = """g (float[N, 2] x, float[N, C] k) => (float[N, 1] y) <float[2, 3] w, float[3, 1] v>
       { m = MatMul(x, w) a = Add(m, k) y = MatMul(m, v) z = Relu(a) }"""

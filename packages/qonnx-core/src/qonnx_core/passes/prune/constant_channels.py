@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +13,13 @@ from numpy.typing import NDArray
 
 from qonnx_core.analyses.ranges import tensor_ranges
 from qonnx_core.errors import InvalidModel
-from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.constants import constant_array, constant_tensor
 from qonnx_core.ir.grid import Grid
 from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.passes.fold_constants import FoldConstants
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.prune.rules import couple, elementwise, rule_for
-from qonnx_core.passes.prune.slices import Contraction, Move
+from qonnx_core.passes.prune.slices import MAX_SLICES, Contraction, Move
 
 Array = NDArray[Any]
 _PER_CHANNEL = frozenset(("BatchNormalization", "QuantizeLinear", "DequantizeLinear", "MultiThreshold"))
@@ -219,7 +220,7 @@ class ConstantChannels:
             shape = [1] * len(self._slices.sizes(value) or ())
             shape[lead] = size
             arrays[value] = found.values.reshape(shape)
-        if not known.any():
+        if not known.any() or _broadcast_size(node, arrays) > MAX_SLICES:
             return zeroed
         result = _run(self._model, node, arrays)
         if result is None or result.ndim != rank or result.shape[axis] != size:
@@ -326,6 +327,20 @@ def _matrix(contraction: Contraction, weights: Array) -> tuple[NDArray[np.float6
 def _padded(node: ir.Node) -> bool:
     automatic = node.attributes.get_string("auto_pad", "NOTSET") or "NOTSET"
     return automatic.startswith("SAME") or any(node.attributes.get_ints("pads") or ())
+
+
+def _broadcast_size(node: ir.Node, arrays: Mapping[ir.Value, Array]) -> int:
+    """Return how many elements the result can have at most."""
+    shapes: list[tuple[int, ...]] = []
+    for value in node.inputs:
+        tensor = constant_tensor(value)
+        if value is not None and value in arrays:
+            shapes.append(arrays[value].shape)
+        elif tensor is not None:
+            shapes.append(tuple(int(str(size)) for size in tensor.shape))
+    rank = max((len(shape) for shape in shapes), default=0)
+    padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return math.prod(max(sizes) for sizes in zip(*padded, strict=True))
 
 
 def _run(model: ir.Model, node: ir.Node, arrays: dict[ir.Value, Array]) -> Array | None:

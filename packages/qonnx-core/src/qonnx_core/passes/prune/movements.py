@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from qonnx_core.ir.annotations import get_layout
 from qonnx_core.ir.constants import constant_array
-from qonnx_core.passes.prune.slices import Slices, label_of
+from qonnx_core.passes.prune.slices import MAX_SLICES, Slices, label_of
 
 
 def _pin(slices: Slices, node: ir.Node, reason: str) -> None:
@@ -81,6 +81,10 @@ def _reshape(slices: Slices, node: ir.Node) -> None:
                 if axis != chosen:
                     slices.pin(value, axis, f"{label_of(node)} joins it with other axes")
         if before[first] is None:
+            continue
+        if math.prod(before[axis] or 1 for axis in left) > MAX_SLICES:
+            for value, chosen in ((x, first), (y, second)):
+                slices.pin(value, chosen, f"{label_of(node)} joins more than {MAX_SLICES} elements")
             continue
         source = _coordinate([int(before[axis] or 1) for axis in left], left.index(first))
         target = _coordinate([int(after[axis] or 1) for axis in right], right.index(second))

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
+MAX_SLICES = 2**24  # along one axis; a longer one counts as one of unknown size
 _NO_REASON = np.iinfo(np.int64).max
 
 
@@ -81,7 +82,9 @@ class Slices:
         """Return the size of each axis, None for one that is not known; None where the rank is not known."""
         tensor = value.const_value
         shape = tensor.shape if tensor is not None else value.shape
-        return None if shape is None else tuple(dim if isinstance(dim, int) else None for dim in shape)
+        if shape is None:
+            return None
+        return tuple(dim if isinstance(dim, int) and dim <= MAX_SLICES else None for dim in shape)
 
     def ids(self, value: ir.Value | None, axis: int) -> Ids | None:
         """Return the numbers of the slices along an axis, or None where there are none."""
