@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.execute.steps import Expansion
+from qonnx_core.ir.memory import on_pages
 from qonnx_core.ops.builder import Array
 
 # Each of these rounds at most once, as IEEE 754 says, so every implementation gives the same bits; NaN apart.
@@ -78,13 +78,5 @@ def _apply(op_type: str, attributes: Mapping[str, Any], inputs: Sequence[Array],
     if op_type != "GreaterOrEqual" and math.prod(shape) >= _LARGE:
         dtype = inputs[0].dtype
         fits = target is not None and target.shape == shape and target.dtype == dtype
-        out = target if fits else _memory(shape, dtype)
+        out = target if fits else on_pages(shape, dtype)
     return np.asarray(function(*inputs, out=out))
-
-
-def _memory(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return an array on pages of its own: between the copies that are made and freed on the heap, it would keep them.
-
-    Shapes have been checked, so the size is that of a tensor that the model can have.
-    """
-    return np.frombuffer(mmap.mmap(-1, math.prod(shape) * dtype.itemsize), dtype).reshape(shape)

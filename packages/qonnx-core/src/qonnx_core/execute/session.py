@@ -15,6 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from qonnx_core.errors import InvalidInput, InvalidModel
 from qonnx_core.execute.providers import CPU, CUDA, missing, provider_names
 from qonnx_core.formats.writer import serialize, total_bytes
+from qonnx_core.ir.memory import give_back
 
 if TYPE_CHECKING:
     from qonnx_core.execute.plain_graph import PlainGraph
@@ -140,9 +141,12 @@ def open_plain(plain: PlainGraph, outputs: Sequence[str], settings: SessionSetti
     """
     content = plain.with_outputs(outputs).SerializeToString()
     try:
-        return _session(content, settings, plain.large)
+        session = _session(content, settings, plain.large)
     except RUNTIME_ERRORS as error:
         raise _not_accepted(error) from error
+    if plain.large:
+        give_back()  # onnxruntime copies tensors while it opens a graph, and frees the copies
+    return session
 
 
 def _not_accepted(error: Exception) -> InvalidModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass
 
 from qonnx_core.errors import InvalidModel
 from qonnx_core.formats.function_checks import check_functions
@@ -69,6 +68,8 @@ def normalized_copy(model: ir.Model, *, nested: bool = True) -> ir.Model:
     copy = copy_model(model)
     normalize(copy)
     if copy.functions:
+        from onnx_ir.passes.common import InlinePass  # brings 4 MB of other passes along, and few models have functions
+
         InlinePass()(copy)
         copy.functions.clear()
         normalize(copy)

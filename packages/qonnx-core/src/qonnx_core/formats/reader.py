@@ -15,6 +15,7 @@ from qonnx_core.formats.file_checks import check_tensors, check_text
 from qonnx_core.formats.nested_models import confine_nested_models
 from qonnx_core.formats.normalize import normalize
 from qonnx_core.ir.copies import sort_nodes
+from qonnx_core.ir.memory import give_back, own_tensors
 from qonnx_core.ir.verify import verify
 
 
@@ -56,6 +57,9 @@ def _load(proto: onnx.ModelProto, file: Path | str, folder: Path) -> ir.Model:
     except (ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
         raise InvalidModel(f"{file}: {_first_line(error)}; expected a valid ONNX model. Export it again.") from error
     ir.external_data.set_base_dir(model.graph, folder)
+    if own_tensors(model):
+        del proto
+        give_back()
     prepared = prepare(model, str(file))
     try:
         confine_nested_models(prepared, folder)
