@@ -29,6 +29,8 @@ C2 = "float[N, 2, 2, 1] x"
 CASES = {
     "add a constant": ("float[N, 2] x", "float[N, 2] y", "y = Add(x, c)", "float[2] c = {0.5, -3}"),
     "subtract from a constant": ("float[N, 2] x", "float[N, 2] y", "y = Sub(c, x)", "float[2] c = {0.5, -3}"),
+    "add to itself": ("float[N, 2] x", "float[N, 2] y", "a = Add(x, c) y = Add(a, a)", "float[2] c = {0.5, -3}"),
+    "subtract from itself": ("float[N, 2] x", "float[N, 2] y", "y = Sub(x, x)", ""),
     "scale": ("float[N, 3] x", "float[N, 3] y", "y = Mul(x, c)", "float[3] c = {0.5, -3, 0}"),
     "divide": ("float[N, 2] x", "float[N, 2] y", "y = Div(x, c)", "float[2] c = {0.5, -4}"),
     "negate": ("float[N, 2] x", "float[N, 2] y", "y = Neg(x)", ""),

@@ -144,6 +144,24 @@ def test_float_weights_give_a_range_without_a_grid() -> None:
     assert found.values[1] == pytest.approx(0.3, abs=1e-7)
 
 
+def test_padding_off_the_grid_of_the_data_makes_the_grid_finer() -> None:
+    body = """g (float[N, 1, 2, 2] x) => (float[N, 1, 2, 2] y, float[N, 1, 2, 2] p)
+      <float c = {7.5}, float[1, 1, 2, 2] w = {1, 2, 3, 4}>
+      { a = Add(x, c) y = Conv<pads = [1, 1, 0, 0]>(a, w) p = Mul(a, x) }"""
+    found = brute_force.check(body, "INT2", (1, 2, 2), tight=False)
+    assert str(found["global_out"].grid) == "UINT8*2^-1"
+    assert found["global_out"].channel_values == ((22, 85),)
+    assert found["global_out_1"].grid is not None
+
+
+def test_a_tensor_is_described_along_the_axis_on_which_it_differs() -> None:
+    body = f"""g (float[N, 2, 3] x) => (float[N, 2, 3] y) <float[2, 1] s = {{0.5, 2}}, float z = {{0}}, float b = {{3}}>
+      {{ y = {Q}Quant(x, s, z, b) }}"""
+    found = tensor_ranges(brute_force.build(body), {})["global_out"]
+    assert (found.axis, found.channels, str(found.grid)) == (1, 2, "INT3*[2^-1,2]")
+    assert found.channel_values == ((-2, 1.5), (-8, 6))
+
+
 def test_softmax_and_unknown_operators_say_what_is_known() -> None:
     body = """g (float[N, 2] x) => (float[N, 2] y, float[N, 2] d)
       { y = Softmax(x) d = LpNormalization(x) }"""

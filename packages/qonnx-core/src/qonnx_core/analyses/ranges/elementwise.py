@@ -60,7 +60,7 @@ def scaled(x: Extent, gains: Reals) -> Extent:
 
 def _scaled(lattice: Lattice, gains: Reals) -> Lattice:
     signs = np.asarray([exact.sign(g) for g in gains.reshape(-1)], np.int64).reshape(gains.shape)
-    sizes = each(lambda g: abs(g) if isinstance(g, Fraction) else g if exact.sign(g) > 0 else -g, gains)
+    sizes = each(magnitude, gains)
     sizes[signs == 0] = ONE  # a channel that is always 0 keeps its scale
     low, high = np.where(signs < 0, -lattice.high, lattice.low), np.where(signs < 0, -lattice.low, lattice.high)
     return Lattice(
@@ -126,16 +126,28 @@ def _added(a: IntArray, b: IntArray) -> IntArray:
 
 
 def centred(lattice: Lattice) -> Lattice | None:
-    """Return the same lattice with offset 0, or None where 0 is not on it."""
+    """Return a lattice with offset 0 that holds the same numbers: the same one where it holds 0, else a finer one.
+
+    None where there is none with integers of 53 bits.
+    """
     zeros = each(lambda s, o: _whole(o / s), lattice.scale, lattice.offset)
     if any(zero is None for zero in zeros.reshape(-1)):
-        return None
+        return _refined(lattice)
     moves = zeros.astype(np.int64)
     low, high = lattice.low + moves, lattice.high + moves
     if max(np.abs(low).max(), np.abs(high).max()) >= LIMIT:
         return None
-    zero = reals([ZERO], (1,) * lattice.offset.ndim) if lattice.offset.ndim else np.asarray(ZERO, object)
+    zero = np.full((1,) * lattice.offset.ndim, ZERO, object)
     return replace(lattice, offset=zero, low=np.asarray(low), high=np.asarray(high))
+
+
+def _refined(lattice: Lattice) -> Lattice | None:
+    try:
+        units, factor, move = common_unit(lattice.scale, lattice.offset, "its scale and offset")
+        low, high = (_added(side, move) for side in _times(lattice, factor))
+    except Unsupported:
+        return None
+    return Lattice(units, np.full((1,) * units.ndim, ZERO, object), low, high)
 
 
 def _whole(number: Real) -> int | None:
@@ -173,17 +185,18 @@ def _or_interval(lattice: Lattice | None, interval: intervals.Pair, axis: int) -
 
 def square(x: Extent) -> Extent:
     """Return ``x * x``."""
-    found = _product(x, x)
     least = smallest_magnitude(x)
     lo, hi = intervals.multiply(least, least)[0], np.maximum(*(intervals.multiply(e, e)[1] for e in x.interval))
-    lattice = found.lattice
     centre = None if x.lattice is None else centred(x.lattice)
-    if lattice is None or centre is None:
-        return between((lo, hi), x.axis, found.reason)
+    if x.lattice is None or centre is None:
+        return between((lo, hi), x.axis, x.reason or "its integers need more than 53 bits")
+    product = multiplied(centre, centre)
+    if product is None:
+        return between((lo, hi), x.axis, "its integers need more than 53 bits")
+    nearest = _nearest_to_zero(x.lattice)
+    low = each(lambda value, unit: int(value / unit) ** 2, nearest, centre.scale).astype(np.int64)
     ends = np.broadcast_arrays(centre.low, centre.high)
-    low = np.where((ends[0] <= 0) & (ends[1] >= 0), 0, np.minimum(ends[0] ** 2, ends[1] ** 2))
-    high = np.maximum(ends[0] ** 2, ends[1] ** 2)
-    return on_lattice(replace(lattice, low=low, high=high), x.axis)
+    return on_lattice(replace(product, low=low, high=np.maximum(ends[0] ** 2, ends[1] ** 2)), x.axis)
 
 
 def smallest_magnitude(x: Extent) -> intervals.FloatArray:
@@ -191,16 +204,24 @@ def smallest_magnitude(x: Extent) -> intervals.FloatArray:
     nearest = np.where((x.lo <= 0) & (x.hi >= 0), 0.0, np.minimum(np.abs(x.lo), np.abs(x.hi)))
     if x.lattice is None or x.rounded or not ((x.lo < 0) & (x.hi > 0)).any():
         return np.asarray(nearest)
+    sizes = each(lambda value: min(abs(bound) for bound in enclosed(value)), _nearest_to_zero(x.lattice))
+    return np.asarray(sizes.astype(np.float64))
 
-    def magnitude(scale: Real, offset: Real, low: int, high: int) -> float:
+
+def _nearest_to_zero(lattice: Lattice) -> Reals:
+    """Return the number nearest to 0 of each element's lattice."""
+
+    def nearest(scale: Real, offset: Real, low: int, high: int) -> Real:
         place = exact.floor(-offset / scale)
-        found = [scale * min(max(k, low), high) + offset for k in (place, place + 1)]
-        return min(min(abs(bound) for bound in enclosed(value)) for value in found)
+        below, above = (scale * min(max(k, low), high) + offset for k in (place, place + 1))
+        return below if exact.compare(magnitude(below), magnitude(above)) <= 0 else above
 
-    lattice = x.lattice
-    return each(
-        magnitude, lattice.scale, lattice.offset, *(side.astype(object) for side in (lattice.low, lattice.high))
-    ).astype(np.float64)
+    return each(nearest, lattice.scale, lattice.offset, lattice.low.astype(object), lattice.high.astype(object))
+
+
+def magnitude(number: Real) -> Real:
+    """Return the magnitude of an exact number."""
+    return -number if exact.sign(number) < 0 else number
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------
@@ -219,12 +240,16 @@ def _sides(op: Operation) -> tuple[Extent, Constant | Extent, int]:
 def add(op: Operation) -> list[Extent]:
     """Add."""
     x, other, _ = _sides(op)
+    if op.node.inputs[0] is op.node.inputs[1]:
+        return [scaled(x, np.full((1,) * x.lo.ndim, Fraction(2), object))]
     return [shifted(x, other) if isinstance(other, Constant) else added(x, other)]
 
 
 def subtract(op: Operation) -> list[Extent]:
     """Sub."""
     x, other, position = _sides(op)
+    if op.node.inputs[0] is op.node.inputs[1]:
+        return [scaled(x, np.full((1,) * x.lo.ndim, ZERO, object))]
     if isinstance(other, Constant):
         if position == 1:
             return [shifted(_negated(x), other)]

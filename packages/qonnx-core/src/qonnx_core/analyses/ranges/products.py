@@ -143,6 +143,11 @@ def _over_patterns(
 def _integers(x: Lattice, weights: Linear) -> _Sums:
     """Return the range of the sums as integers, flat; raises Unsupported where there are none."""
     groups, per_group, outputs, taps = weights.mantissa.shape
+    if not weights.whole and not _holds_zero(x):
+        finer = centred(x)
+        if finer is None:
+            raise Unsupported("its padding is 0, which lies on no grid with its input")
+        x = finer
     found = integer_weights(weights.quantized)  # [J * T, G * O]
     ints = found.weights.reshape(per_group, taps, groups, outputs).transpose(2, 0, 3, 1)  # [G, J, O, T]
     rows = _per_input(found.row, per_group, taps)
@@ -207,13 +212,19 @@ def _factors(scale: Reals, rows: Sequence[Real]) -> tuple[list[Real], IntArray]:
     return units, np.asarray(factors, np.int64)
 
 
+def _holds_zero(x: Lattice) -> bool:
+    """Return whether 0 is on the grid of every channel."""
+    ratios = each(lambda s, o: o / s, x.scale, x.offset).reshape(-1)
+    return all(isinstance(ratio, Fraction) and ratio.denominator == 1 for ratio in ratios)
+
+
 def _zero_points(scale: Reals, offset: Reals) -> IntArray:
-    """Return the integer that stands for 0 in each channel; raises Unsupported where there is none."""
+    """Return the integer that stands for 0 in each channel, on whose grid it lies."""
 
     def zero(s: Real, o: Real) -> int:
         ratio = -o / s
-        if not isinstance(ratio, Fraction) or ratio.denominator != 1 or abs(ratio) >= LIMIT:
-            raise Unsupported("its padding is 0, which does not lie on the grid of its input")
+        if not isinstance(ratio, Fraction) or abs(ratio) >= LIMIT:
+            raise Unsupported("the integer of its padding needs more than 53 bits")
         return int(ratio)
 
     return each(zero, scale, offset).astype(np.int64)

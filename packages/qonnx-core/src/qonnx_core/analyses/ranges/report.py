@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -129,6 +129,7 @@ def tensor_ranges(
 def _described(name: str, op_type: str, extent: Extent, given: Grid | None) -> TensorRange:
     if max(array.size for array in extent.arrays) > MAX_CHANNELS:
         extent = extent.hull(range(extent.lo.ndim))
+    extent = replace(extent, axis=_axis(extent))
     others = tuple(a for a in range(extent.lo.ndim) if a != extent.axis)
     arrays = extent.arrays
     count = max((array.shape[extent.axis] for array in arrays if array.ndim), default=1)
@@ -164,6 +165,16 @@ def _described(name: str, op_type: str, extent: Extent, given: Grid | None) -> T
         integers if extent.sums is not None else None, partial, accumulators, channels, pairs,
         _all_or_listed(zeros, count, channels), _whole(lattice, extent), extent.axis,
     )  # fmt: skip
+
+
+def _axis(extent: Extent) -> int:
+    """Return the axis along which the tensor is described: the only one along which its grid or its bounds differ."""
+    grids = () if extent.lattice is None else extent.lattice.arrays[:2]
+    for arrays in (grids, extent.arrays):
+        found = [a for a in range(extent.lo.ndim) if any(array.ndim > a and array.shape[a] > 1 for array in arrays)]
+        if len(found) == 1:
+            return found[0]
+    return extent.axis
 
 
 def _all_or_listed(found: list[int], count: int, channels: int) -> tuple[int, ...]:
