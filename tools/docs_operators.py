@@ -165,7 +165,10 @@ def _function(op: type[QonnxOp], values: Mapping[str, Any]) -> list[str]:
         made = op(**{name: value for name, value in values.items() if name in known})
     except TypeError:  # an attribute without default, and the page does not say which value to show
         return ["Its body depends on required attributes; `qonnx convert --to functions` shows it for a model."]
-    setting = ", ".join(f"`{name}={value}`" for name, value in made.variant())
+    setting = ", ".join(
+        f"`{name}={value or 'empty'}`" if isinstance(value, str) else f"`{name}={value}`"
+        for name, value in made.variant()
+    )
     function = op_function(op, (made,))
     _forget_names(function)
     text = onnx.printer.to_text(ir.serde.serialize_function(function))
