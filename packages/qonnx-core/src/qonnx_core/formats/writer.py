@@ -23,15 +23,16 @@ def save(
 
     Args:
         model: the model; it is not changed.
-        path: the file to write. Tensors of models above 2 GB go to ``<path>.data`` beside it.
+        path: the file to write. Tensors of models above 2 GB go to ``<path>.data`` beside it, or to ``<path>.1.data``
+            where the old file has that, which is removed in the end.
         with_functions: also write the definitions of our operators as ONNX functions, so that any ONNX runtime can run
             the file. Other QONNX tools do not expect them, so the default is without.
         ir_version: the version of the ONNX file format; by default the lowest that holds the model, so that old
             runtimes read it.
 
     Raises:
-        InvalidInput: the folder does not exist or cannot be written, the path is a folder or device, or the IR version
-            does not hold the model.
+        InvalidInput: the folder does not exist or cannot be written, the disk is full, the path is a folder or device,
+            or the IR version does not hold the model.
     """
     target = Path(path)
     check_target(target)
@@ -42,6 +43,10 @@ def save(
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise InvalidInput(
             f"{target}: cannot be written ({error.strerror}); expected an existing, writable folder. Create it first."
+        ) from error
+    except OSError as error:
+        raise InvalidInput(
+            f"{target}: cannot be written ({error.strerror or error}); expected room on the disk. Nothing changed."
         ) from error
 
 
@@ -62,10 +67,23 @@ def _write(model: ir.Model, target: Path, scratch: Path) -> None:
     part = scratch / target.name
     if total_bytes(model) <= _MAX_INLINE_BYTES:
         part.write_bytes(serialize(model))
-    else:
-        data = f"{target.name}.data"
-        ir.save(model, part, external_data=data, size_threshold_bytes=_EXTERNAL_FROM_BYTES)
-        os.replace(scratch / data, target.parent / data)
+        _replace(part, target)
+        return
+    names = [f"{target.name}.data", f"{target.name}.1.data"]
+    taken = [name for name in names if (target.parent / name).exists()]  # by the file that is there until the end
+    data = next((name for name in names if name not in taken), names[0])
+    ir.save(model, part, external_data=data, size_threshold_bytes=_EXTERNAL_FROM_BYTES)
+    _replace(scratch / data, target.parent / data)
+    _replace(part, target)
+    for name in taken:
+        if name != data:
+            (target.parent / name).unlink(missing_ok=True)
+
+
+def _replace(part: Path, target: Path) -> None:
+    """Put a file in the place of another one, when all of it is on the disk."""
+    with part.open("rb") as stream:
+        os.fsync(stream.fileno())
     os.replace(part, target)
 
 
