@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -71,12 +70,14 @@ def _apply(op_type: str, attributes: Mapping[str, Any], inputs: Sequence[Array],
     if function is None:
         return None
     try:
-        shape = np.broadcast_shapes(*(array.shape for array in inputs))
+        return np.asarray(function(*inputs, out=_target(op_type, inputs, target)))
     except ValueError:
         return None  # the shapes do not go together, and onnxruntime says which
-    out = None
-    if op_type != "GreaterOrEqual" and math.prod(shape) >= _LARGE:
-        dtype = inputs[0].dtype
-        fits = target is not None and target.shape == shape and target.dtype == dtype
-        out = target if fits else on_pages(shape, dtype)
-    return np.asarray(function(*inputs, out=out))
+
+
+def _target(op_type: str, inputs: Sequence[Array], target: Array | None) -> Array | None:
+    """Return the array to write a large result into: the one that is no longer needed, where it has the right shape."""
+    if op_type == "GreaterOrEqual" or max(array.size for array in inputs) < _LARGE:
+        return None
+    shape, dtype = np.broadcast_shapes(*(array.shape for array in inputs)), inputs[0].dtype
+    return target if target is not None and (target.shape, target.dtype) == (shape, dtype) else on_pages(shape, dtype)

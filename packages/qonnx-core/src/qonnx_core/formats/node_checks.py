@@ -10,6 +10,7 @@ import onnx.defs
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel
+from qonnx_core.passes.base import graphs_of
 
 _STANDARD = ("", "ai.onnx")
 _SINGLE, _VARIADIC = "Single", "Variadic"
@@ -46,7 +47,7 @@ def check_standard_nodes(model: ir.Model) -> None:
 
 
 def _places(model: ir.Model) -> Iterator[tuple[Iterable[ir.Node], dict[str, int]]]:
-    for graph in model.graphs():
+    for graph in graphs_of(model):
         yield graph, model.opset_imports
     for function in model.functions.values():
         yield function.all_nodes(), function.opset_imports

@@ -120,25 +120,32 @@ class QonnxOp(ABC):
     def _read(where: str, field: dataclasses.Field[Any], attribute: ir.Attr) -> Any:
         value = attribute.value
         kind = str(field.type)
-        shown = _shown(attribute)
         if kind == "bool":
             if not isinstance(value, int) or value not in (0, 1):
-                raise InvalidModel(f"{where}: attribute {field.name} is {shown}; expected 0 or 1. Correct it.")
+                raise InvalidModel(
+                    f"{where}: attribute {field.name} is {_shown(attribute)}; expected 0 or 1. Correct it."
+                )
             return bool(value)
         if kind == "float":
             if not isinstance(value, int | float):
-                raise InvalidModel(f"{where}: attribute {field.name} is {shown}; expected a number. Correct it.")
+                raise InvalidModel(
+                    f"{where}: attribute {field.name} is {_shown(attribute)}; expected a number. Correct it."
+                )
             return float(value)
         if kind == "int":
             if not isinstance(value, int):
-                raise InvalidModel(f"{where}: attribute {field.name} is {shown}; expected an integer. Correct it.")
+                raise InvalidModel(
+                    f"{where}: attribute {field.name} is {_shown(attribute)}; expected an integer. Correct it."
+                )
             return value
         if kind == "tuple[int, ...]":
             if attribute.type != ir.AttributeType.INTS:
-                raise InvalidModel(f"{where}: attribute {field.name} is {shown}; expected whole numbers. Correct it.")
+                raise InvalidModel(
+                    f"{where}: attribute {field.name} is {_shown(attribute)}; expected whole numbers. Correct it."
+                )
             return tuple(int(number) for number in value)
         if not isinstance(value, str):
-            raise InvalidModel(f"{where}: attribute {field.name} is {shown}; expected a text. Correct it.")
+            raise InvalidModel(f"{where}: attribute {field.name} is {_shown(attribute)}; expected a text. Correct it.")
         if kind == "Rounding":
             try:
                 return Rounding.parse(value)
