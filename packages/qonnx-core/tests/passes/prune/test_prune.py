@@ -222,7 +222,7 @@ def test_two_running_factors_lose_what_they_share() -> None:
     [
         (JOIN, {"x": {1: {0}}}, "x, axis 1, channels 0: x is an input of the model"),
         (JOIN, {"c": {0: {2}}}, "y is an output of the model"),
-        (JOIN, {"u": {1: {0, 1, 2}}}, "a would lose all 3 channels of axis 0; expected at least one left"),
+        (JOIN, {"u": {1: {0, 1, 2}}}, "would lose all 3 channels of axis [01]; expected at least one left"),
         (JOIN, {"u": {2: {0}}}, r"u \(Conv\) has positions along this axis"),
         (CNN, {"wd": {1: {0}}}, r"d \(Conv\) has one channel for each group"),
         (MLP.replace("y = MatMul(q, v)", "h = Softmax(q) y = MatMul(h, v)"), {"m": {1: {0}}},
@@ -247,6 +247,20 @@ def test_what_graphs_inside_of_graphs_read_stays() -> None:
         else_branch = e () => (float[N, 3] v) { v = Identity(m) }> }"""
     with pytest.raises(Unsupported, match=r"y \(If\) reads or makes it and reads it in a graph of its own"):
         PruneChannels({"w": {1: {0}}}, lossy=True).run(build(text))
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["y = C.Conv<kernel_shape = [1, 1]>(x, w)", "y = C.Conv<kernel_shape = [1, 1], group = 2>(x, v)"],
+)
+def test_weights_that_do_not_fit_stay(body: str) -> None:
+    text = f"g (float[N, 3, 3, 4] x) => (y) <float[4] w, float[4, 1, 1, 4] v> {{ {body} }}"
+    model = build(text.replace("C.", "qonnx.custom_op.channels_last."))
+    assert PruneChannels(zero_channels=True).run(model) == 0
+    with pytest.raises(Unsupported, match=r"not known|do not fit|output of the model"):
+        PruneChannels(
+            {"v": {0: {0}}, "w": {0: {0}}} if "v" in model.graph.initializers else {"w": {0: {0}}}, lossy=True
+        ).run(model)
 
 
 def test_sizes_that_a_file_claims_cost_no_memory() -> None:

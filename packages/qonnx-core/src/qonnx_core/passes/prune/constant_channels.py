@@ -166,7 +166,7 @@ class ConstantChannels:
             return None
         axis = 1 if node.op_type == "Conv" and node.domain != CHANNELS_LAST else len(sizes) - 1
         rank = len(self._slices.sizes(x) or ())
-        if (node.op_type == "MatMul" and weights.ndim != 2) or rank < 2:
+        if weights.ndim != (rank if node.op_type == "Conv" else 2) or rank < (3 if node.op_type == "Conv" else 2):
             return None
         groups = node.attributes.get_int("group", 1)
         twin = contraction or Contraction(node, x, axis, x, 1 if axis == 1 else rank - 1, groups)

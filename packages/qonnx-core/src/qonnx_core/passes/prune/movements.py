@@ -245,6 +245,9 @@ def _pad(slices: Slices, node: ir.Node) -> None:
         return
     given = constant_array(node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] is not None else None
     axes = list(range(len(sizes))) if given is None else [int(axis) % len(sizes) for axis in given]
+    if pads.size != 2 * len(axes):
+        _pin(slices, node, "has pads that do not fit its input")
+        return
     numbers = pads.reshape(2, len(axes))
     padded = {axis for k, axis in enumerate(axes) if numbers[:, k].any()}
     for axis in range(len(sizes)):

@@ -202,18 +202,23 @@ def _conv(slices: Slices, node: ir.Node) -> None:
     x, w, *rest = node.inputs
     y = node.outputs[0]
     sizes, kernel = (None if value is None else slices.sizes(value) for value in (x, w))
-    if x is None or w is None or sizes is None or kernel is None:
+    if x is None or w is None or sizes is None or kernel is None or len(kernel) != len(sizes) or len(sizes) < 3:
         _unknown_rank(slices, node)
         return
     axis = _channel_axis(node, len(sizes))
     inner = axis
+    groups = node.attributes.get_int("group", 1)
+    given, made = slices.ids(x, axis), slices.ids(y, axis)
+    if groups > 1 and (given is None or made is None or len(given) != groups * (kernel[inner] or 0)
+                       or len(made) % groups):  # fmt: skip
+        for value in (*node.inputs, y):
+            slices.pin_all(value, f"{label_of(node)} has groups that do not fit its channels")
+        return
     _pin_rest(slices, node, (x, y), (axis,))
     slices.pin_all(w, f"{label_of(node)} has the taps of its kernel along this axis", but=[0, inner])
     slices.same(w, 0, y, axis)
     for bias in rest:
         slices.same(bias, 0, y, axis)
-    groups = node.attributes.get_int("group", 1)
-    given, made = slices.ids(x, axis), slices.ids(y, axis)
     if groups > 1 and given is not None and made is not None and len(given) == groups:  # depthwise
         slices.together(np.repeat(given, len(made) // groups), made)
         slices.pin(w, inner, f"{label_of(node)} has one channel for each group")
@@ -230,7 +235,7 @@ def _conv_transpose(slices: Slices, node: ir.Node) -> None:
     x, w, *rest = node.inputs
     y = node.outputs[0]
     sizes = None if w is None else slices.sizes(w)
-    if x is None or w is None or sizes is None:
+    if x is None or w is None or sizes is None or len(sizes) < 3:
         _unknown_rank(slices, node)
         return
     _pin_rest(slices, node, (x, y), (1,))
