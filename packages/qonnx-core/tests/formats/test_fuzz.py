@@ -115,6 +115,27 @@ def test_a_call_with_too_few_outputs_is_refused() -> None:
         from_proto(onnx.parser.parse_model(text))
 
 
+def test_a_function_with_nodes_out_of_order_is_refused() -> None:
+    text = f"""<ir_version: 10, opset_import: ["": 21, "f": 1]> g (float[1] x) => (y) {{ y = f.F(x) }}
+    {FUNCTION} F (a) => (c) {{ c = Neg(b) b = Abs(a) }}"""
+    with pytest.raises(InvalidModel, match=r"function f::F: Neg \(Neg\) reads 'b', which no earlier node makes"):
+        from_proto(onnx.parser.parse_model(text))
+
+
+def test_a_function_of_another_opset_is_refused_when_it_is_written_out() -> None:
+    text = """<ir_version: 10, opset_import: ["": 23, "f": 1]> g (float[1] x) => (y) { y = f.F(x) }
+    <domain: "f", opset_import: ["": 21]> F (a) => (b) { b = Abs(a) }"""
+    with pytest.raises(Unsupported, match=r"function f::F: imports version 21 of ai.onnx, the model 23"):
+        qonnx_core.cleanup_model(from_proto(onnx.parser.parse_model(text)))
+
+
+def test_an_attribute_of_a_function_outside_of_one_is_refused(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(HEAD + "g (float[2] x) => (y) { [n] y = Concat<axis = 0>(x, x) }")
+    model.graph.node[0].attribute[0].ref_attr_name = "axis"
+    with pytest.raises(InvalidModel, match=r"n \(Concat\): attribute axis stands for one of a function"):
+        load(model, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

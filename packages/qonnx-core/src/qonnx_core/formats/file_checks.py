@@ -57,6 +57,13 @@ def check_tensors(proto: onnx.ModelProto, folder: Path) -> None:
                     f"{node.name} ({node.op_type}): attribute {attribute.name} has no type; expected one. "
                     "Export it again."
                 )
+    for node in _nodes(proto.graph):
+        for attribute in node.attribute:
+            if attribute.ref_attr_name:
+                raise InvalidModel(
+                    f"{node.name} ({node.op_type}): attribute {attribute.name} stands for one of a function, and the "
+                    "node is in none; expected a value. Export it again."
+                )
     for tensor in _tensors(proto.graph):
         count = _check_header(tensor)
         if tensor.data_location == onnx.TensorProto.EXTERNAL:

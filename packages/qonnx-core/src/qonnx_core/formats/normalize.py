@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel
-from qonnx_core.formats.function_checks import check_functions
+from qonnx_core.formats.function_checks import check_function_opsets, check_functions
 from qonnx_core.formats.nested_models import inline_nested_models
 from qonnx_core.formats.node_checks import check_standard_nodes
 from qonnx_core.formats.opsets import raise_opset
@@ -70,6 +70,7 @@ def normalized_copy(model: ir.Model, *, nested: bool = True) -> ir.Model:
     if copy.functions:
         from onnx_ir.passes.common import InlinePass  # brings 4 MB of other passes along, and few models have functions
 
+        check_function_opsets(copy)
         InlinePass()(copy)
         copy.functions.clear()
         normalize(copy)

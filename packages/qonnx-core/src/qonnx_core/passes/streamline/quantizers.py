@@ -25,6 +25,7 @@ ROUNDING: dict[str, Callable[[Fraction], int]] = {
     "HALF_DOWN": lambda x: ceil(x - HALF) if x >= 0 else -ceil(-x - HALF),
 }
 
+_MOST_SHIFT = 64
 _MOST_LEVELS = 2**16  # of a Trunc, whose steps are found one by one
 
 
@@ -114,6 +115,8 @@ def trunc_levels(lo: int | None, hi: int | None, shift: int, rounding: str, firs
 
     ``lo`` and ``hi`` of None leave the output unclipped (Trunc version 1); then the range of y bounds the levels.
     """
+    if abs(shift) > _MOST_SHIFT:
+        raise Unsupported(f"drops {shift} bits; at most {_MOST_SHIFT} can be. Correct the bit widths or the scales")
     scale = Fraction(2) ** shift
     mode = ROUNDING[rounding]
     bottom, top = mode(Fraction(first) / scale), mode(Fraction(last) / scale)
@@ -131,7 +134,9 @@ def trunc_levels(lo: int | None, hi: int | None, shift: int, rounding: str, firs
 
 
 def quant_range(bits: int, *, signed: bool, narrow: bool) -> tuple[int, int]:
-    """Return the smallest and largest integer of a Quant node."""
+    """Return the smallest and largest integer of a Quant node; raises Unsupported where no integer type has the width."""
+    if not 1 <= bits <= _MOST_SHIFT:
+        raise Unsupported(f"{bits} bits; an integer type has 1 to {_MOST_SHIFT}. Correct the bit width")
     if signed:
         return -(1 << (bits - 1)) + int(narrow), (1 << (bits - 1)) - 1
     return 0, (1 << bits) - 1 - int(narrow)
