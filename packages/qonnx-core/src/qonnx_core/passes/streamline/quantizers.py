@@ -134,7 +134,7 @@ def trunc_levels(lo: int | None, hi: int | None, shift: int, rounding: str, firs
 
 
 def quant_range(bits: int, *, signed: bool, narrow: bool) -> tuple[int, int]:
-    """Return the smallest and largest integer of a Quant node; raises Unsupported where no integer type has the width."""
+    """Return the smallest and largest integer of a Quant node; Unsupported where no integer type has the width."""
     if not 1 <= bits <= _MOST_SHIFT:
         raise Unsupported(f"{bits} bits; an integer type has 1 to {_MOST_SHIFT}. Correct the bit width")
     if signed:

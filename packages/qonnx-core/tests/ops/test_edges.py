@@ -1,0 +1,158 @@
+"""Operators at the edges: ranks 0 to 5, empty data, parameters that broadcast, NaN, infinities, both zeros, float16."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx.parser
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+import qonnx_core
+from qonnx_core.ops import BipolarQuant, DebugMarker, IntQuant, MultiThreshold, Quant, Rounding, Trunc, TruncV1
+from qonnx_core.ops.op import QonnxOp
+from qonnx_core.testing.op_contract import example_model, run_op
+
+
+def _oracle() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("edge_oracle", Path(__file__).with_name("oracle.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+ORACLE = _oracle()
+Array = NDArray[Any]
+KINDS = st.sampled_from([np.float32, np.float32, np.float64, np.float16])
+ROUNDINGS = st.sampled_from([str(mode) for mode in Rounding])
+EDGES = [0.0, -0.0, 0.5, -0.5, 1.5, -2.5, 7.0, 7.5, -8.0, -8.5, 127.5, -128.5, 6e4, -6e4, np.inf, -np.inf, np.nan, 6e-8]
+SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+@st.composite
+def data(draw: st.DrawFn, least_rank: int = 0) -> Array:
+    kind = draw(KINDS)
+    shape = draw(hnp.array_shapes(min_dims=least_rank, max_dims=5, min_side=0, max_side=3))
+    return draw(hnp.arrays(kind, shape, elements=st.sampled_from([float(kind(number)) for number in EDGES])))
+
+
+def parameter(draw: st.DrawFn, x: Array, numbers: list[float]) -> Array:
+    """Return a parameter of full rank or less, with ones where it is shared, in the element type of the data."""
+    if x.size == 0 or draw(st.booleans()):
+        return np.asarray(draw(st.sampled_from(numbers)), x.dtype)
+    shape = tuple(size if draw(st.booleans()) else 1 for size in x.shape)
+    shape = shape[draw(st.integers(0, len(shape))) :]
+    return draw(hnp.arrays(x.dtype, shape, elements=st.sampled_from(numbers)))
+
+
+def assert_same(found: Array, wanted: Array) -> None:
+    assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
+    np.testing.assert_array_equal(found, wanted)
+
+
+@SETTINGS
+@given(st.data(), data(), ROUNDINGS, st.booleans(), st.booleans(), st.sampled_from([1, 2, 3, 8, 11]))
+def test_quant_at_the_edges(draw: Any, x: Array, mode: str, signed: bool, narrow: bool, bits: int) -> None:
+    kind = draw.draw(st.sampled_from([Quant, IntQuant]))
+    scale = parameter(draw.draw, x, [0.5, 1, 2, 0.25, -1])
+    zeropt = parameter(draw.draw, x, [0, 0, 1, -3])
+    found = run_op(kind(signed, narrow, Rounding.parse(mode)), x, scale, zeropt, np.float32(bits))
+    assert_same(found, np.asarray(ORACLE.quant(x, scale, zeropt, bits, signed, narrow, mode), x.dtype))
+
+
+@SETTINGS
+@given(st.data(), data())
+def test_bipolar_quant_at_the_edges(draw: Any, x: Array) -> None:
+    scale = parameter(draw.draw, x, [0.5, 1, 2, -1])
+    wanted = np.where(x >= 0, x.dtype.type(1), x.dtype.type(-1)) * scale
+    assert_same(run_op(BipolarQuant(), x, scale), np.asarray(wanted, x.dtype))
+
+
+@SETTINGS
+@given(st.data(), data(), ROUNDINGS, st.sampled_from([(8, 4), (4, 4), (6, 1), (4, 6)]))
+def test_trunc_of_version_1_at_the_edges(draw: Any, x: Array, mode: str, bits: tuple[int, int]) -> None:
+    scale = draw.draw(st.sampled_from([0.5, 1, 2]))
+    zeropt = draw.draw(st.sampled_from([0, 3, -1]))
+    found = run_op(TruncV1(Rounding.parse(mode)), x, *(x.dtype.type(number) for number in (scale, zeropt, *bits)))
+    assert_same(found, np.asarray(ORACLE.trunc_v1(x, scale, zeropt, *bits, mode), x.dtype))
+
+
+@SETTINGS
+@given(st.data(), data(), ROUNDINGS, st.booleans(), st.booleans(), st.integers(-1, 4))
+def test_trunc_of_version_2_at_the_edges(
+    draw: Any, x: Array, mode: str, signed: bool, narrow: bool, shift: int
+) -> None:
+    scale = draw.draw(st.sampled_from([0.5, 1, 2]))
+    zeropt = draw.draw(st.sampled_from([0, 4, -8]))
+    numbers = (scale, zeropt, 8, scale * 2.0**shift, 4)
+    found = run_op(Trunc(Rounding.parse(mode), signed, narrow), x, *(x.dtype.type(number) for number in numbers))
+    wanted = ORACLE.trunc_v2(x, scale, zeropt, scale * 2.0**shift, 4, signed, narrow, mode)
+    assert_same(found, np.asarray(wanted, x.dtype))
+
+
+@SETTINGS
+@given(st.data(), data(least_rank=2), st.booleans(), st.integers(1, 5))
+def test_multithreshold_at_the_edges(draw: Any, x: Array, last: bool, levels: int) -> None:
+    axis = x.ndim - 1 if last else 1
+    rows = draw.draw(st.sampled_from([1, max(1, x.shape[axis])]))
+    numbers = st.sampled_from([-np.inf, -8, -0.5, -0.0, 0.0, 0.5, 1.5, 7, np.inf])
+    thresholds = np.sort(draw.draw(hnp.arrays(np.float32, (rows, levels), elements=numbers)), axis=1)
+    layout = "N" + "DHW"[5 - x.ndim :] + "C" if last else "NC" + "DHW"[5 - x.ndim :]
+    found = run_op(MultiThreshold("INT8", 0.5, -1.0, layout if x.ndim > 2 else "NC"), x, thresholds)
+    assert_same(found, np.asarray(ORACLE.multithreshold(x, thresholds.astype(x.dtype), axis, 0.5, -1.0), x.dtype))
+
+
+@pytest.mark.parametrize(
+    ("bits", "signed", "end"), [(24, True, 2**23 - 1), (53, False, 2**53 - 1), (1000, True, 3e300)]
+)
+def test_bit_widths_beyond_float32_quantize_float64(bits: int, signed: bool, end: float) -> None:
+    x = np.asarray([0.5, 1.5, -0.0, 3e300, -3e300], np.float64)
+    found = run_op(Quant(signed), x, np.float64(1), np.float64(0), np.float64(bits))
+    low = -3e300 if bits == 1000 else -(2.0 ** (bits - 1)) if signed else 0.0
+    np.testing.assert_array_equal(found, [0, 2, 0, end, low])
+
+
+@pytest.mark.parametrize("op", [Quant(), BipolarQuant(), TruncV1(), Trunc()], ids=lambda op: type(op).__name__)
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (2, 0, 1)])
+def test_empty_data_stay_empty_at_run_time(op: QonnxOp, shape: tuple[int, ...]) -> None:
+    x = np.zeros(shape, np.float32)
+    model = example_model(op, [x, *(np.float32(2) for _ in op.inputs[1:])], constants=True)
+    assert qonnx_core.compile_model(model).run({op.inputs[0]: x})["y"].shape == shape
+
+
+@SETTINGS
+@given(data())
+def test_a_debug_marker_gives_what_it_gets(x: Array) -> None:
+    found = run_op(DebugMarker("seen"), x)
+    assert_same(found, x)
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(x))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_generic_partition_computes_what_its_model_says(batch: int, tmp_path: Path) -> None:
+    """Inputs and outputs are matched by position, whatever their names."""
+    head = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
+    inner = onnx.parser.parse_model(
+        head
+        + "i (float[N, 4] p, float[N, 4] q) => (float[N, 4] s, float[N, 4] t) { d = Sub(p, q) s = Mul(d, p) t = Neg(q) }"
+    )
+    (tmp_path / "inner.onnx").write_bytes(inner.SerializeToString())
+    outer = onnx.parser.parse_model(
+        head
+        + """o (float[N, 4] x, float[N, 4] z) => (float[N, 4] a, float[N, 4] b)
+        { a, b = qonnx.custom_op.general.GenericPartition<model = "inner.onnx">(z, x) }"""
+    )
+    (tmp_path / "outer.onnx").write_bytes(outer.SerializeToString())
+    x, z = np.random.default_rng(0).integers(-8, 9, (2, batch, 4)).astype(np.float32)
+    found = qonnx_core.compile_model(qonnx_core.load(tmp_path / "outer.onnx")).run({"x": x, "z": z})
+    np.testing.assert_array_equal(found["a"], (z - x) * z)
+    np.testing.assert_array_equal(found["b"], -x)
