@@ -143,7 +143,8 @@ def test_a_generic_partition_computes_what_its_model_says(batch: int, tmp_path: 
     head = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
     inner = onnx.parser.parse_model(
         head
-        + "i (float[N, 4] p, float[N, 4] q) => (float[N, 4] s, float[N, 4] t) { d = Sub(p, q) s = Mul(d, p) t = Neg(q) }"
+        + "i (float[N, 4] p, float[N, 4] q) => (float[N, 4] s, float[N, 4] t)"
+        + "{ d = Sub(p, q) s = Mul(d, p) t = Neg(q) }"
     )
     (tmp_path / "inner.onnx").write_bytes(inner.SerializeToString())
     outer = onnx.parser.parse_model(
