@@ -165,7 +165,7 @@ def fuzz(session: nox.Session) -> None:
 def reference(session: nox.Session) -> None:
     """Compare with PyPI qonnx 1.0.0, which has an environment of its own, on a corpus; write the page of the docs."""
     install(session, f"{ROOT / 'packages' / CORE}[test]")
-    other = Path(session.create_tmp()) / "qonnx"
+    other = Path(session.create_tmp()).resolve() / "qonnx"
     python = other / "bin" / "python"
     if not python.exists():
         session.run("python", "-m", "venv", str(other))
