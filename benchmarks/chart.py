@@ -52,7 +52,7 @@ def _bars(axes: Axes, targets: list[Target], label: str) -> None:
     axes.barh(places, found, height=0.62, color=[MET if target.met else MISSED for target in targets])
     for place, target in zip(places, targets, strict=True):
         axes.plot([target.limit] * 2, [place - 0.42, place + 0.42], color=LINE, linewidth=2)
-        axes.text(target.found, place, f" {target.found:.3g}", va="center", fontsize=8)
+        axes.text(max(target.found, target.limit), place, f" {target.found:.3g}", va="center", fontsize=8)
     axes.set_yticks(list(places), [target.what for target in targets], fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.12)

@@ -60,7 +60,7 @@ def cases(quick: bool) -> list[Case]:
     size = 64 if quick else 224
     for name, (build, least) in NETWORKS.items():
         for batch in (1, 2) if quick else BATCHES[name]:
-            rounds = 1 if quick else 7 if batch == 1 else 3
+            rounds = 1 if quick else 7 if batch == 1 else 2
             models = build("N", size), build(batch, size)
             found.append(Case(name, batch, *models, images(batch, size), rounds, least if batch == 1 else 0))
     return found
