@@ -34,7 +34,7 @@ def expected_inputs(values: Sequence[ir.Value]) -> tuple[ExpectedInput, ...]:
     return tuple(
         ExpectedInput(
             value.name or "",
-            None if value.dtype is None else value.dtype.numpy(),
+            None if value.dtype in (None, ir.DataType.UNDEFINED) else value.dtype.numpy(),
             None if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape),
         )
         for value in values

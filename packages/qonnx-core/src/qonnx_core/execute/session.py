@@ -51,8 +51,8 @@ def _errors() -> tuple[type[Exception], ...]:
     return tuple(getattr(state, name) for name in names)
 
 
-# Everything that onnxruntime raises when it opens or runs a model.
-RUNTIME_ERRORS = _errors()
+# Everything that onnxruntime raises when it opens or runs a model; the last one where it cuts a long name in a message.
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (*_errors(), UnicodeDecodeError)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,11 @@ def check_tensors(proto: onnx.ModelProto, folder: Path) -> None:
                     f"{node.name} ({node.op_type}): attribute {attribute.name} has no type; expected one. "
                     "Export it again."
                 )
+            if not all(_is_text(content) for content in (attribute.s, *attribute.strings)):
+                raise InvalidModel(
+                    f"{node.name} ({node.op_type}): attribute {attribute.name} is no valid text; expected UTF-8. "
+                    "Export it again."
+                )
     for node in _nodes(proto.graph):
         for attribute in node.attribute:
             if attribute.ref_attr_name:
@@ -64,7 +69,8 @@ def check_tensors(proto: onnx.ModelProto, folder: Path) -> None:
                     f"{node.name} ({node.op_type}): attribute {attribute.name} stands for one of a function, and the "
                     "node is in none; expected a value. Export it again."
                 )
-    for tensor in _tensors(proto.graph):
+    functions = [_tensors(onnx.GraphProto(node=function.node)) for function in proto.functions]
+    for tensor in (*_tensors(proto.graph), *(tensor for found in functions for tensor in found)):
         count = _check_header(tensor)
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _check_external(tensor, root, count)
@@ -152,8 +158,8 @@ def _check_inline(tensor: onnx.TensorProto, count: int) -> None:
             expected = _bytes_of(tensor, count)
         unit = "numbers"
     used = [name for name in ("raw_data", *_ALL_FIELDS) if len(getattr(tensor, name))]
-    if len(used) > 1:
-        raise InvalidModel(f"tensor {tensor.name}: has data in {' and '.join(used)}; expected one. Export it again.")
+    if len(used) > 1 or (used and used[0] not in ("raw_data", _FIELDS.get(dtype, "int32_data"))):
+        raise InvalidModel(f"tensor {tensor.name}: has data in {' and '.join(used)}; expected one of its type.")
     if found != expected:
         raise InvalidModel(
             f"tensor {tensor.name}: holds {found} {unit}; expected {expected} for shape {tuple(tensor.dims)} of "
@@ -189,6 +195,14 @@ def _check_external(tensor: onnx.TensorProto, root: Path, count: int) -> None:
             f"({target.stat().st_size} bytes) are said to hold it; expected {wanted} bytes inside the "
             "file. Copy both files again."
         )
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def is_file(path: Path) -> bool:
