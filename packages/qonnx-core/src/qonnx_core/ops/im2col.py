@@ -138,6 +138,8 @@ def _size(op: Builder, x: ir.Value, axis: int) -> Operand:
 
 def _pixels_shape(op: Builder, x: ir.Value) -> Operand:
     """Return the target ``(N, H * W, C)``."""
+    if x.shape is not None and len(x.shape) != 4:
+        raise InvalidModel(f"its data have shape {x.shape}; expected (N, H, W, C). Check what it reads.")
     if x.shape is not None and isinstance(x.shape[3], int):
         return np.asarray([0, -1, x.shape[3]], dtype=np.int64)
     channels = op.node("Shape", [x], {"start": 3})[0]

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ops.builder import Array, Builder, Operand
 from qonnx_core.ops.op import QonnxOp, broadcast_shapes
@@ -60,6 +61,10 @@ class XnorPopcountMatMul(QonnxOp):
 
 def _inner_size(op: Builder, a: Operand, b: Operand) -> Operand:
     """Return K: known where a shape says so."""
+    for x in (a, b):
+        shape = x.shape if isinstance(x, ir.Value) else np.shape(x)
+        if shape is not None and len(shape) == 0:
+            raise InvalidModel("an input is a single number; expected matrices. Check what it reads.")
     if isinstance(a, ir.Value) and a.shape is not None and isinstance(a.shape[-1], int):
         return np.asarray(a.shape[-1], dtype=np.int64)
     if not isinstance(b, ir.Value):
