@@ -19,7 +19,8 @@ from road import ROOT
 CORE = "qonnx-core"
 PACKAGES = (CORE, "export-brevitas", "ingest-qkeras", "backend-finn", "backend-hls4ml")
 FRAMEWORKS = ("torch", "brevitas", "tensorflow", "keras", "tf_keras", "qkeras", "hls4ml", "alkaid", "onnxscript")
-KNOWN_ADDRESSES = ("www.w3.org", "www.gnu.org", "www.apache.org")  # of name spaces and licences, never of downloads
+# Name spaces, licences, and the repositories that `qonnx zoo list` names; never where packages come from.
+KNOWN_ADDRESSES = ("www.w3.org", "www.gnu.org", "www.apache.org", "github.com", "localhost")
 MAX_LINES = 600
 
 each_package = pytest.mark.parametrize("package", PACKAGES)
