@@ -24,8 +24,8 @@ _LONG_VECTOR = 2**20
 _SHAPED_BY = {
     **dict.fromkeys(("ConstantOfShape", "Range"), 0),
     **dict.fromkeys(("Reshape", "Expand", "Unsqueeze", "Squeeze", "Tile", "Resize", "Upsample", "Pad", "Slice"), 1),
-    **dict.fromkeys(("TopK", "Split", "OneHot", "CenterCropPad", "AffineGrid", "MaxUnpool", "Col2Im", "STFT", "DFT"), 1),
-    **dict.fromkeys(("RandomNormal", "Bernoulli", "SplitToSequence", "Trilu", "GroupNormalization"), 1),
+    **dict.fromkeys(("TopK", "Split", "OneHot", "CenterCropPad", "AffineGrid", "MaxUnpool", "Col2Im", "STFT"), 1),
+    **dict.fromkeys(("DFT", "RandomNormal", "Bernoulli", "SplitToSequence", "Trilu", "GroupNormalization"), 1),
     **dict.fromkeys((f"Reduce{kind}" for kind in ("Max", "Min", "Mean", "Sum", "Prod", "L1", "L2", "SumSquare")), 1),
     **dict.fromkeys(("ReduceLogSum", "ReduceLogSumExp"), 1),
     **dict.fromkeys(("BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"), 0),
