@@ -6,6 +6,7 @@ import logging
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from qonnx_core import __version__
 from qonnx_core.cli import (
@@ -38,6 +39,17 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 refused, 2 wrong command line, 3 results differ, 4 tool missing or failed, "
     "130 interrupted.",
 )
+
+
+def _flowing(text: str) -> str:
+    """Return a help text whose paragraphs fill the width; indented lines and commands stay, brackets are no markup."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if lines and lines[-1] and line and not line.startswith((" ", "qonnx ")) and not lines[-1].startswith(" "):
+            lines[-1] += f" {line}"
+        else:
+            lines.append(line)
+    return escape("\n".join(lines))
 
 
 def _version(value: bool) -> None:
@@ -81,4 +93,6 @@ COMMANDS = (
     quantize,
 )
 for module in COMMANDS:
-    app.command(module.NAME, help=module.HELP)(guarded(module.command, getattr(module, "INTERRUPTED", INTERRUPTED)))
+    app.command(module.NAME, help=_flowing(module.HELP))(
+        guarded(module.command, getattr(module, "INTERRUPTED", INTERRUPTED))
+    )

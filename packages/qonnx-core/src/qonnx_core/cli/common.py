@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 STDIO = Path("-")
+WIDE = 240
+"""Columns of tables that no terminal shows: wide enough that their cells stay on one line."""
 
 
 def model_files(incomplete: str) -> list[str]:
@@ -58,8 +61,11 @@ InputTypeOption = Annotated[
 
 
 def console() -> Console:
-    """Return the console that people read; tables go to standard output."""
-    return Console()
+    """Return the console that people read; tables go to standard output.
+
+    Where standard output is a pipe or a file, lines are as wide as tables like; COLUMNS, where it is set, decides.
+    """
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
 
 
 def progress_console() -> Console:

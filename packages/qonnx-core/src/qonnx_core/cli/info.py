@@ -24,7 +24,9 @@ The data type of a tensor is annotated in the file or follows from quantizers an
 which tensors none follows, and why.
 
 With --input-type the integer grid of every tensor is shown too: where a cut is possible, and why not elsewhere.
-Long grids (one scale for each channel) are shortened; --json has them whole."""
+Long grids (one scale for each channel) are shortened; --json has them whole.
+
+Example: qonnx info model.onnx --input-type 'UINT8*1/255'"""
 
 
 def command(model: ModelArgument, input_type: InputTypeOption = None, json_output: JsonOption = False) -> None:

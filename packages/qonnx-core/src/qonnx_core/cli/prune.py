@@ -30,13 +30,15 @@ By default only channels go that change nothing: --zero-channels finds them, a f
 those that change nothing for inputs of these types. --lossy removes the channels of the file whatever they hold; the
 sums that read them read 0 then.
 
-The file is YAML or JSON: {tensor: {axis: [channels]}}. Example: qonnx prune model.onnx --zero-channels -o small.onnx"""
+The file is YAML or JSON: {tensor: {axis: [channels]}}, such as {Relu_0_out0: {1: [0, 3]}}.
+
+Example: qonnx prune model.onnx --zero-channels -o small.onnx"""
 
 
 def command(
     model: ModelArgument,
     channels: Annotated[
-        Path | None, typer.Option("--channels", help="A YAML or JSON file: {tensor: {axis: [channels]}}.")
+        Path | None, typer.Option("--channels", help="A YAML or JSON file that names the channels to remove.")
     ] = None,
     zero_channels: Annotated[
         bool, typer.Option("--zero-channels", help="Remove every channel that provably changes no result.")

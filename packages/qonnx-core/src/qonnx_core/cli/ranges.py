@@ -84,7 +84,7 @@ def _row(row: TensorRange) -> tuple[object, ...]:
         row.accumulator,
         row.partial_sums,
         f"{len(row.stuck)} of {row.channels}" if row.stuck else "",
-        row.reason if row.grid is None else shortened(str(row.grid)),
+        row.reason if row.grid is None else shortened(str(row.grid), 40),
     )
 
 
