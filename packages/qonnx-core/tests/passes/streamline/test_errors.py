@@ -46,6 +46,8 @@ def product(graph: Any, x: Any = None, columns: int = 2) -> Any:
          r"MatMul_0 \(MatMul\): its weights are not quantized .* Put a Quant node on the weights"),
         (lambda g: g.quant(g.node("Softmax", g.source, axis=1), 1.0, 4),
          r"Softmax_0 \(Softmax\): no integer form of this operator is known"),
+        (lambda g: g.quant(g.node("Einsum", g.source, np.ones((2, 3)), equation="bi,io->bo"), 1.0, 4),
+         r"Einsum_0 \(Einsum\): no integer form of this operator is known"),
         (lambda g: g.quant(g.node("Div", 1.0, g.source), 1.0, 4), r"Div_0 \(Div\): a constant divided by a tensor"),
         (lambda g: g.quant(g.node("LeakyRelu", g.source, alpha=-0.5), 1.0, 4), "slope makes the function fall"),
         (lambda g: g.quant(g.node("Mul", g.source, g.node("Relu", g.source)), 1.0, 4), "it combines several tensors"),

@@ -181,7 +181,11 @@ def _fitting(graph: IntegerGraph, node: ir.Node, x: Represented, others: list[Co
     if node.op_type in ("MultiThreshold", "BatchNormalization"):
         return x
     for constant in others:
-        if params_of(constant, x)[1]:
+        try:
+            differs_along_the_frame = params_of(constant, x)[1]
+        except Unsupported:  # no parameters of channels; whoever reads them as such says so
+            continue
+        if differs_along_the_frame:
             return linear.flattened(graph, x, _name(node))
     return x
 
