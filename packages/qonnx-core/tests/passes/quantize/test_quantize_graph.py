@@ -349,3 +349,31 @@ def test_a_wrong_command_line_is_refused(tmp_path: Path, options: list[str], rea
     assert result.exit_code == 1
     assert reason in result.stderr
     assert not (tmp_path / "o.onnx").exists()
+
+
+BRANCHES = f"""g (float[1, 4] x, bool on) => (y, z) <{PARAMETERS}> {{
+  y = If(on) <then_branch = t () => (a) {{ a = MatMul(x, w) }},
+    else_branch = e () => (b) {{ r = Relu(x) b = MatMul(r, w) }}>
+  z = MatMul(x, w) }}"""
+
+
+def test_branches_are_quantized_like_the_main_graph() -> None:
+    model = build(BRANCHES)
+    bits = {"weights": 2, "input": 3, "output": 4}
+    rule = {"match": {"op_type": "MatMul"}} | {name: {"bits": width, "scale": 1.0} for name, width in bits.items()}
+    report = quantize_graph(model, rules(rule))
+    verify(model)
+    assert [entry.operand for entry in report].count("weights") == 3
+    assert sum(node.op_type == "Quant" for graph in model.graphs() for node in graph) == 6  # x, w, r, three outputs
+    x = np.array([[1, -7, 9, 2]], np.float32)
+    w = np.array([[1, -2, 3], [0, 1, 1], [-3, 2, 2], [1, 0, -1]], np.float32).clip(-2, 1)
+    for chosen, taken in ((True, x), (False, np.maximum(x, 0))):
+        found = qonnx_core.compile_model(model).run({"x": x, "on": np.array(chosen)})
+        np.testing.assert_array_equal(found["y"], (taken.clip(-4, 3) @ w).clip(-8, 7))
+        np.testing.assert_array_equal(found["z"], (x.clip(-4, 3) @ w).clip(-8, 7))
+
+
+def test_data_give_no_scale_inside_of_a_branch() -> None:
+    config = rules({"match": {"op_type": "Relu"}, "output": {"bits": 4, "scale": "data"}})
+    with pytest.raises(InvalidInput, match="its output r lies in the branch or body of a node"):
+        quantize_graph(build(BRANCHES), config, {"x": np.ones((1, 4), np.float32), "on": np.array(True)})

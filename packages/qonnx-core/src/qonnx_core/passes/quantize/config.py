@@ -11,10 +11,10 @@
       - match: {op_type: "*Pool"}
         output: {bits: 8, signed: false, scale: data}
 
-Names and operator types are globs, of nodes of the main graph. For each operand of a node the first rule that matches
-the node and names the operand counts. ``input`` is the running data, ``weights`` the constant operand of a product,
-``bias`` its third operand, ``output`` the first output; ``inputs: {1: ...}`` and ``outputs: {2: ...}`` name any operand
-by its number.
+Names and operator types are globs, of all nodes, those in branches and bodies too. For each operand of a node the first
+rule that matches the node and names the operand counts. ``input`` is the running data, ``weights`` the constant operand
+of a product, ``bias`` its third operand, ``output`` the first output; ``inputs: {1: ...}`` and ``outputs: {2: ...}``
+name any operand by its number.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from qonnx_core.ops.float_quant import FloatQuant
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.ops.quant import Quant
 from qonnx_core.ops.registry import op_class_of
-from qonnx_core.passes.base import new_constant
+from qonnx_core.passes.base import graphs_of, new_constant
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.quantize.calibrate import Range, fitted, ranges_on_data
 from qonnx_core.passes.quantize.config import Operand, QuantizationConfig, Quantizer, Rule
@@ -62,7 +62,8 @@ class QuantizeGraph:
 
     Rules name nodes and operands, see :class:`~qonnx_core.passes.quantize.config.QuantizationConfig`; without rules
     nothing changes. A tensor that comes from a quantizer already is left alone, operands that read the same tensor
-    with the same settings share one quantizer, and graph outputs keep their names.
+    with the same settings share one quantizer, and graph outputs keep their names. The graphs inside If, Loop and Scan
+    are quantized like the main one.
 
     Args:
         config: the rules, or the YAML or JSON file with them.
@@ -156,7 +157,7 @@ def quantize_graph(
 
 def _places(model: ir.Model, config: QuantizationConfig) -> Iterator[_Place]:
     """Yield every operand that a rule names, outputs of all nodes first."""
-    nodes = list(model.graph)
+    nodes = [node for graph in graphs_of(model) for node in graph]
     chosen: list[tuple[ir.Node, dict[int, tuple[str, Quantizer]]]] = []
     matched: list[set[str]] = [set() for _ in config.quantize]
     for node in nodes:
@@ -291,6 +292,11 @@ def _calibrated(
                 f"{place.node.name} ({place.node.op_type}): the scale of its {place.operand} is {quantizer.scale}, but "
                 f"{what}; expected a number, or scale: data together with samples."
             )
+        if _graph_of(place, model) is not model.graph:
+            raise InvalidInput(
+                f"{place.node.name} ({place.node.op_type}): its {place.operand} {place.value.name} lies in the branch "
+                "or body of a node, where no data are seen; expected a number as scale."
+            )
         running.setdefault(place.value.name or "", set()).add(place.axis if quantizer.per_channel else None)
     return ranges_on_data(model, running, data) if data is not None and running else {}
 
@@ -343,11 +349,11 @@ def _channel_shape(where: str, value: ir.Value, axis: int) -> tuple[int, ...]:
 def _insert(
     model: ir.Model, place: _Place, scale: Array, zero: Array, names: set[str | None], nodes: set[str | None]
 ) -> ir.Value:
-    graph, value, quantizer = model.graph, place.value, place.quantizer
+    graph, value, quantizer = _graph_of(place, model), place.value, place.quantizer
     stem = value.name or "tensor"
     dtype = np.float32 if value.dtype is None else value.dtype.numpy()
     parameters = [
-        new_constant(graph, f"{stem}/{what}", np.asarray(array, dtype))
+        new_constant(model.graph, f"{stem}/{what}", np.asarray(array, dtype))
         for what, array in (("scale", scale), ("zero_point", zero), ("bits", np.float32(quantizer.bits)))
     ]
     op = Quant(signed=quantizer.signed, narrow=quantizer.narrow, rounding_mode=quantizer.rounding)
@@ -358,7 +364,8 @@ def _insert(
     set_datatype(result, op.datatype(None, *(np.asarray(constant_array(part)) for part in parameters)))
     producer = value.producer()
     if place.index >= 0 and producer is None:
-        graph.insert_before(place.node, node)
+        flat = all(reader.graph is graph for reader, _ in value.uses())
+        graph.insert_before(place.node if flat else graph[0], node)  # at the front where branches and bodies read it
     else:
         graph.insert_after(place.node if producer is None else producer, node)
     for reader, index in readers:
@@ -369,6 +376,13 @@ def _insert(
                 graph.outputs[index] = result
         value.name, result.name = result.name, value.name
     return result
+
+
+def _graph_of(place: _Place, model: ir.Model) -> ir.Graph:
+    """Return the graph that holds the quantizer of an operand: that of its producer, input or parameter."""
+    producer = place.value.producer()
+    owner = place.value.graph if producer is None else producer.graph
+    return owner if isinstance(owner, ir.Graph) else model.graph
 
 
 def _free(name: str, taken: set[str | None]) -> str:
