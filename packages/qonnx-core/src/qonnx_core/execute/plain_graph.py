@@ -138,8 +138,9 @@ class PlainGraph:
                 if node.name in node_names:
                     raise NotReady
                 node_names.add(node.name)
-            if any(value is not None and value not in self._types for value in node.inputs):
-                raise NotReady
+            for read in node.inputs:
+                if read is not None and read not in self._types:
+                    raise NotReady
             self._write_node(node, version)
             domains.add(node.domain)
         for value in graph.outputs:
@@ -230,7 +231,7 @@ class PlainGraph:
         folded = None
         with errors_of(node):
             expansion = self._expander.expand(op, x, parameters)
-            if known is not None and not any(isinstance(parameter, ir.Value) for parameter in parameters):
+            if known is not None and all(map(_is_known, parameters)):
                 if not self._prepared and _widen(known, parameters):
                     raise NotReady  # the size of the result has to be checked before it is made
                 folded = compute(expansion, known)
@@ -339,4 +340,10 @@ def _widen(array: Array, parameters: Sequence[Operand]) -> bool:
 
 
 def _is_scalar(parameter: Operand) -> bool:
+    if isinstance(parameter, np.ndarray):  # arrays are told faster than values
+        return parameter.ndim == 0
     return not isinstance(parameter, ir.Value) and np.ndim(parameter) == 0
+
+
+def _is_known(parameter: Operand) -> bool:
+    return isinstance(parameter, np.ndarray) or not isinstance(parameter, ir.Value)  # arrays are told faster

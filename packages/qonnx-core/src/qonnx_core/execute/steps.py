@@ -96,7 +96,7 @@ class Expander:
     ) -> Expansion | None:
         """Return the steps where zero point and width are known numbers and no factor is 1: then scales are alike."""
         for operand in (scale, zeropt, bitwidth):
-            if isinstance(operand, ir.Value):
+            if not isinstance(operand, np.ndarray) and isinstance(operand, ir.Value):  # arrays are told faster
                 return None
         factors, zero, bits = np.asarray(scale), np.asarray(zeropt), np.asarray(bitwidth)
         if zero.ndim or bits.ndim or factors.dtype != dtype.numpy() or factors.size == 0 or _any_is_one(factors):

@@ -85,8 +85,12 @@ class Tensors:
 def _is_tensor(value: ir.Value) -> bool:
     """Return whether the value is an array, not a sequence of arrays; what has no known type counts as one."""
     producer = value.producer()
-    sequence = producer is not None and producer.domain in ("", "ai.onnx") and producer.op_type in _MAKE_SEQUENCES
-    return not (sequence or isinstance(value.type, ir.SequenceType | ir.OptionalType))
+    if producer is not None and producer.op_type in _MAKE_SEQUENCES and producer.domain in ("", "ai.onnx"):
+        return False
+    kind = value.type
+    if kind is None or type(kind) is ir.TensorType:  # the usual ones; asking a protocol takes longer
+        return True
+    return not isinstance(kind, ir.SequenceType | ir.OptionalType)
 
 
 def named_values(graph: ir.Graph) -> dict[str, ir.Value]:
@@ -118,8 +122,8 @@ def _names_inside(graph: ir.Graph) -> dict[str, str]:
 
 def _dependent_names(graph: ir.Graph) -> frozenset[str]:
     """Return the names of the tensors that depend on the inputs of the graph; nodes with inner graphs count as such."""
-    dependent = set(graph.inputs)
+    dependent: set[ir.Value | None] = set(graph.inputs)
     for node in graph:
-        if has_graphs(node) or any(value in dependent for value in node.inputs):
+        if has_graphs(node) or not dependent.isdisjoint(node.inputs):
             dependent.update(node.outputs)
-    return frozenset(value.name or "" for value in dependent)
+    return frozenset(value.name or "" for value in dependent if value is not None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel
+from qonnx_core.ir.graphs import graphs_of
 from qonnx_core.ir.verify import verify
 
 
@@ -15,7 +16,7 @@ def copy_model(model: ir.Model) -> ir.Model:
         InvalidModel: a node reads what nothing produces, or a tensor is produced twice.
     """
     verify(model, before_normalization=True)
-    if all(_is_sorted(graph) for graph in model.graphs()):
+    if all(_is_sorted(graph) for graph in graphs_of(model)):
         return model.clone()
     copy = ir.from_proto(ir.to_proto(model))
     assert isinstance(copy, ir.Model)

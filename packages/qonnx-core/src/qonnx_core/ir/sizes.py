@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel, Unsupported
 from qonnx_core.ir.constants import constant_array, constant_tensor, static_shape
+from qonnx_core.ir.graphs import graphs_of
 
 MAX_TENSOR_BYTES = 2**32
 """How many bytes one tensor of a graph may take at the batch of its file."""
@@ -30,7 +31,7 @@ def check_sizes(model: ir.Model) -> None:
         InvalidModel: a size is negative.
         Unsupported: a tensor would take more than ``MAX_TENSOR_BYTES``.
     """
-    for graph in model.graphs():
+    for graph in graphs_of(model):
         for value in _values(graph):
             shape, dtype = value.shape, value.dtype
             if shape is None:
@@ -65,7 +66,7 @@ def check_growth(model: ir.Model) -> None:
         Unsupported: a tensor would take more than ``MAX_TENSOR_BYTES``.
     """
     lengths: dict[ir.Value, int] = {}
-    for graph in model.graphs():
+    for graph in graphs_of(model):
         for node in graph:
             if node.domain not in ("", "ai.onnx"):
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from qonnx_core.ops.builder import Array, Builder, Operand
 from qonnx_core.ops.rounding import Rounding
 
 DOMAIN = "qonnx.custom_op.general"
+_MAX_KNOWN = 4096
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,26 @@ class QonnxOp(ABC):
             )
         if len(node.outputs) != 1:
             raise InvalidModel(f"{where}: has {len(node.outputs)} outputs; expected 1. Check the node.")
-        fields = {field.name: field for field in dataclasses.fields(cls)}
+        given_attributes = node.attributes.data
+        key = cls, *((name, found.type, found.value) for name, found in given_attributes.items())
+        # Many nodes have the same attributes. Only those are kept that are alike where they compare equal: -0.0 is not.
+        is_plain = all(type(found.value) in (int, str) for found in given_attributes.values())
+        known = _known.get(key) if is_plain else None
+        if known is not None:
+            assert isinstance(known, cls)
+            return known
+        made = cls._of_attributes(where, given_attributes)
+        if is_plain:
+            if len(_known) >= _MAX_KNOWN:
+                _known.clear()
+            _known[key] = made
+        return made
+
+    @classmethod
+    def _of_attributes(cls, where: str, attributes: Mapping[str, ir.Attr]) -> Self:
+        fields = _fields(cls)
         values: dict[str, Any] = {}
-        for name, attribute in node.attributes.items():
+        for name, attribute in attributes.items():
             if name in fields:
                 values[name] = cls._read(where, fields[name], attribute)
         for name, field in fields.items():
@@ -156,7 +175,7 @@ class QonnxOp(ABC):
     def attributes(self) -> dict[str, int | float | str | tuple[int, ...]]:
         """Return all attributes as a file holds them; an empty list is left out."""
         stored: dict[str, int | float | str | tuple[int, ...]] = {}
-        for field in dataclasses.fields(self):
+        for field in _fields(type(self)).values():
             value = getattr(self, field.name)
             if value != ():
                 stored[field.name] = (
@@ -189,6 +208,14 @@ def _shown(attribute: ir.Attr) -> str:
     """Return the value of an attribute as a message shows it."""
     plain = isinstance(attribute.value, int | float | str | bytes | tuple | list)
     return repr(attribute.value) if plain and not attribute.is_ref() else f"of type {attribute.type.name}"
+
+
+_known: dict[tuple[Any, ...], QonnxOp] = {}
+
+
+@functools.cache
+def _fields(kind: type[QonnxOp]) -> Mapping[str, dataclasses.Field[Any]]:
+    return {field.name: field for field in dataclasses.fields(kind)}
 
 
 def attribute_type(field: dataclasses.Field[Any]) -> ir.AttributeType:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel, QonnxError
+from qonnx_core.ir.graphs import graphs_of
 from qonnx_core.ops.bipolar_quant import BipolarQuant
 from qonnx_core.ops.channels_last import (
     ChannelsLastBatchNormalization,
@@ -65,6 +66,7 @@ class OpRegistry:
 
     def __init__(self, ops: Iterable[type[QonnxOp]] = ()) -> None:
         self._versions: dict[tuple[str, str], dict[int, type[QonnxOp]]] = {}
+        self._domains: frozenset[str] = frozenset()
         for op in ops:
             self.add(op)
 
@@ -82,6 +84,7 @@ class OpRegistry:
                 f"{_origin(op)}; expected one definition. Uninstall one of the two."
             )
         versions[op.since_version] = op
+        self._domains |= {op.domain}
 
     def __iter__(self) -> Iterator[type[QonnxOp]]:
         return (op for versions in self._versions.values() for op in versions.values())
@@ -89,7 +92,7 @@ class OpRegistry:
     @property
     def domains(self) -> frozenset[str]:
         """The domains with operators."""
-        return frozenset(domain for domain, _ in self._versions)
+        return self._domains
 
     def latest_version(self, domain: str) -> int:
         """Return the highest version of the domain that changed an operator."""
@@ -98,6 +101,9 @@ class OpRegistry:
     def find(self, domain: str, op_type: str, version: int | None) -> type[QonnxOp] | None:
         """Return the operator that a model importing ``version`` of the domain means; a missing import means 1."""
         versions = self._versions.get((DOMAIN_ALIASES.get(domain, domain), op_type), {})
+        if len(versions) == 1:  # most operators never changed
+            [(since, only)] = versions.items()
+            return only if since <= (version or 1) else None
         usable = [since for since in versions if since <= (version or 1)]
         return versions[max(usable)] if usable else None
 
@@ -141,14 +147,16 @@ def op_class_of(node: ir.Node, opset_imports: dict[str, int] | None = None) -> t
         opset_imports = {} if node.graph is None else dict(node.graph.opset_imports)
     imported = opset_imports.get(node.domain, opset_imports.get(DOMAIN_ALIASES.get(node.domain, node.domain)))
     found = registry.find(node.domain, node.op_type, imported)
+    if found is not None:
+        return found
     named = node.op_type in LISTED_ONLY or node.domain == "finn"
-    if found is None and DOMAIN_ALIASES.get(node.domain, node.domain) in registry.domains and not named:
+    if DOMAIN_ALIASES.get(node.domain, node.domain) in registry.domains and not named:
         known = sorted({op.op_type for op in registry if op.domain == DOMAIN_ALIASES.get(node.domain, node.domain)})
         raise InvalidModel(
             f"{node.name or node.outputs[0].name}: operator {node.domain}::{node.op_type} is not defined for version "
             f"{imported or 1}; expected one of {', '.join(known)}. Install the plug-in that defines it."
         )
-    return found
+    return None
 
 
 def check_parameters(model: ir.Model) -> None:
@@ -157,7 +165,7 @@ def check_parameters(model: ir.Model) -> None:
     Raises:
         InvalidModel: names the first node whose inputs do not.
     """
-    for graph in model.graphs():
+    for graph in graphs_of(model):
         for node in graph:
             found = op_class_of(node, model.opset_imports)
             if found is None:

@@ -8,8 +8,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qonnx_core.ir.annotations import merge_annotations
-
-_GRAPH_TYPES = frozenset((ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS))
+from qonnx_core.ir.graphs import GRAPH_TYPES
+from qonnx_core.ir.graphs import graphs_of as graphs_of  # passes find it here
 
 
 class Pass(Protocol):
@@ -55,29 +55,10 @@ def can_replace(old: ir.Value, new: ir.Value) -> bool:
     return not (new.is_graph_input() or new.is_graph_output() or new.is_initializer()) and new.graph is old.graph
 
 
-def graphs_of(model: ir.Model) -> list[ir.Graph]:
-    """Return the main graph and every graph inside its nodes, outer ones first."""
-    found: dict[ir.Graph, None] = {}
-    _collect(model.graph, found)
-    return list(found)
-
-
-def _collect(graph: ir.Graph, found: dict[ir.Graph, None]) -> None:
-    found[graph] = None
-    for node in graph:
-        for attribute in node.attributes.data.values():
-            if attribute.type not in _GRAPH_TYPES or attribute.is_ref():
-                continue
-            inner = (attribute.as_graph(),) if attribute.type == ir.AttributeType.GRAPH else attribute.as_graphs()
-            for one in inner:
-                if one not in found:
-                    _collect(one, found)
-
-
 def has_graphs(node: ir.Node) -> bool:
     """Return whether the node holds graphs of its own, as If and Loop do."""
     attributes = node.attributes.data  # the dictionary itself: every pass asks every node
-    return bool(attributes) and any(attribute.type in _GRAPH_TYPES for attribute in attributes.values())
+    return bool(attributes) and any(attribute.type in GRAPH_TYPES for attribute in attributes.values())
 
 
 def is_standard(node: ir.Node) -> bool:
