@@ -160,6 +160,13 @@ def input_grids(
         known.setdefault("", names[0][0])
     given: dict[str, str] = {}
     for name, text in types.items():
+        if name not in known and not name:
+            raise InvalidInput(
+                f"--input-type {text}: names no input, and the model has {len(names)}: {spoken_list(names)}; expected "
+                f"NAME=TYPE. Write for example {names[0][-1]}={text}."
+                if names
+                else f"--input-type {text}: the model has no inputs; expected none of this option. Leave it out."
+            )
         if name not in known:
             raise InvalidInput(
                 f"--input-type {name}={text}: the model has no input {name}; its inputs are {spoken_list(names)}."

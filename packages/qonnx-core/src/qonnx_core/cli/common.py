@@ -152,9 +152,15 @@ def write_stdout(content: bytes) -> None:
 
 
 def output_path(output: Path | None, model: Path, suffix: str) -> Path:
-    """Return where a changed model goes: as asked for, else beside the model, or to standard output as it came."""
+    """Return where a changed model goes: as asked for, else beside the model, or to standard output as it came.
+
+    Raises:
+        InvalidInput: the model's path has no file name, such as ``.`` or nothing.
+    """
     if output is not None:
         return output
+    if not model.name:
+        raise InvalidInput(f"{model}: is no file; expected a model (.onnx). Check the path.")
     return STDIO if is_stdio(model) else model.with_name(f"{model.stem}_{suffix}.onnx")
 
 
