@@ -8,6 +8,7 @@ import pytest
 
 import qonnx_core
 from qonnx_core.formats.reader import from_proto
+from qonnx_core.passes.change_batch_size import ChangeBatchSize
 
 HEAD = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
 CONSTANTS = """<float[4] row = {1, 2, 3, 4}, float[1, 4] lead = {1, 2, 3, 4}, float two = {2},
@@ -107,3 +108,16 @@ def test_samples_that_might_meet_keep_their_batch(case: str) -> None:
     shape, body = MIXING[case]
     cleaned = qonnx_core.cleanup_model(build(shape, body))
     assert str(cleaned.graph.inputs[0].shape).startswith("[1,")
+
+
+@pytest.mark.parametrize("body", ["y = MatMul(x, w)", "a = Relu(x) b = Mul(a, row) y = Quant_of(b)"])
+def test_a_cleaned_model_closes_its_batch_for_tools_that_need_one(body: str) -> None:
+    quant = 'qonnx.custom_op.general.Quant<signed = 1, narrow = 0, rounding_mode = "ROUND">'
+    body = body.replace("Quant_of(b)", f"{quant}(b, two, zp, bits)")
+    model = qonnx_core.cleanup_model(
+        from_proto(onnx.parser.parse_model(f"{HEAD} g (float[1, 4] x) => (y) {CONSTANTS} {{ {body} }}"))
+    )
+    assert not model.graph.inputs[0].shape.is_static()
+    assert ChangeBatchSize(1).run(model) == 1
+    values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
+    assert all(value.shape is not None and value.shape.is_static() and value.shape[0] == 1 for value in values)
