@@ -16,6 +16,9 @@ HELP = """Run two models on the same data and find the first tensor in which the
 
 Both are cleaned first, so that tensors have the same names. Exits with 3 when they differ anywhere.
 
+Cleaned names count the nodes of each kind. Where one model has other nodes than the other (biases extracted,
+channels-last, converted), --names file pairs those tensors alone that have one name in both files.
+
 Example: qonnx diff before.onnx after.onnx --data inputs.npz"""
 _MAX_ROWS = 30
 
@@ -71,7 +74,9 @@ def command(
     first = result.first
     if first is not None and not (allow_rounding and result.explained):
         where = first.first if first.first is not None else f"{first.name}: other shapes"
+        other_nodes = [n.op_type for n in models[0].graph] != [n.op_type for n in models[1].graph]
+        hint = " The models have other nodes: try --names file." if other_nodes and names is NamesOption.CLEANED else ""
         raise Mismatch(
             f"{left} = {right}: they differ first in tensor {first.name} ({first.op_type}); expected equal tensors. "
-            f"First: {where}."
+            f"First: {where}.{hint}"
         )
