@@ -73,6 +73,11 @@ def test_a_yaml_tag_is_not_executed():
         Rules.from_text("default: !!python/object/apply:os.getcwd []")
 
 
+def test_lists_nested_without_end_are_refused():
+    with pytest.raises(InvalidInput, match="split: it is no YAML"):
+        Rules.from_text("[" * 5000, source="split")
+
+
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(InvalidInput, match=r"nothing.yaml: cannot be read as rules"):
         Rules.from_file(tmp_path / "nothing.yaml")

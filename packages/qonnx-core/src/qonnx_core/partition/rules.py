@@ -100,7 +100,7 @@ class Rules(BaseModel):
         """
         try:
             content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError) as error:
             raise InvalidInput(
                 f"{source}: it is no YAML ({_one_line(error)}); expected keys default and rules."
             ) from error
@@ -173,5 +173,5 @@ def _path(location: Sequence[int | str]) -> tuple[str, ...]:
     return tuple(str(part) for part in location if not isinstance(part, int))
 
 
-def _one_line(error: yaml.YAMLError) -> str:
+def _one_line(error: yaml.YAMLError | RecursionError) -> str:
     return " ".join(str(error).split())
