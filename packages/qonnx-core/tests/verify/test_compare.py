@@ -237,3 +237,8 @@ def test_ten_thousand_differing_samples_take_seconds():
     check = compare_outputs(model, inputs, {"global_out": np.nextafter(outputs, F32(2))})
     assert check.mismatch == 0
     assert time.monotonic() - start < 60
+
+
+def test_scalars_are_refused_instead_of_compared_as_no_samples() -> None:
+    with pytest.raises(InvalidInput, match=r"samples: x has no axis; expected samples along the first axis"):
+        compare_integers({"x": np.asarray(1)}, {"x": np.asarray(2)})

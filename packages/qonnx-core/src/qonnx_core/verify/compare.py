@@ -291,9 +291,15 @@ def number_of_samples(arrays: Mapping[str, Array]) -> int:
     """Return the common length of the first axes.
 
     Raises:
-        InvalidInput: the arrays have different numbers of samples, or there are none.
+        InvalidInput: the arrays have different numbers of samples, one has no axis, or there are none.
     """
-    sizes = {name: (np.shape(array) or (0,))[0] for name, array in arrays.items()}
+    scalars = [name for name, array in arrays.items() if not np.shape(array)]
+    if scalars:
+        raise InvalidInput(
+            f"samples: {', '.join(scalars)} has no axis; expected samples along the first axis of every array. "
+            "Compare the results of two runs instead."
+        )
+    sizes = {name: np.shape(array)[0] for name, array in arrays.items()}
     if len(set(sizes.values())) != 1:
         found = ", ".join(f"{name}: {size}" for name, size in sizes.items()) or "no arrays"
         raise InvalidInput(f"samples: found {found}; expected the same number along the first axis of every array.")
