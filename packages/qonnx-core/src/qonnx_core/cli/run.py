@@ -102,6 +102,8 @@ def command(
 
     out = remarks_console(output, json_output)
     check_places(model, data)
+    if output is not None and not is_stdio(output) and output.resolve() in (model.resolve(), data.resolve()):
+        raise InvalidInput(f"-o {output}: is what is read; expected another file for the results. Choose another name.")
     graph = read_model(model)
     with data_file(data) as file:
         run = _Run(graph, file, labels, pixels=pixels, allow_nan=allow_nan)
