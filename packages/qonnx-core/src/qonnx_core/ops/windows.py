@@ -32,6 +32,35 @@ def ceiled_size(size: int | str | None, kernel: int, stride: int, begin: int, en
     return count - 1 if (count - 1) * stride >= size + begin else count
 
 
+def same_pads(
+    sizes: Sequence[object] | None,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    *,
+    upper: bool,
+) -> tuple[int, ...] | None:
+    """Return the pads of SAME_UPPER or SAME_LOWER, all begins first; None where a size that matters is not known.
+
+    They give ``ceil(size / stride)`` windows, the odd element at the end or at the beginning (ONNX, operator Conv).
+    With stride 1 the size does not matter.
+    """
+    begins, ends = [], []
+    for axis, (number, stride, dilation) in enumerate(zip(kernel, strides, dilations, strict=True)):
+        extent = dilation * (number - 1) + 1
+        size = None if sizes is None or axis >= len(sizes) else sizes[axis]
+        if stride == 1:
+            total = extent - 1
+        elif isinstance(size, int):
+            total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+        else:
+            return None
+        small, large = total // 2, total - total // 2
+        begins.append(small if upper else large)
+        ends.append(large if upper else small)
+    return (*begins, *ends)
+
+
 def filled(values: tuple[int, ...], count: int, default: int) -> tuple[int, ...]:
     """Return the values, or ``count`` times the default where a node leaves them out."""
     return values or (default,) * count

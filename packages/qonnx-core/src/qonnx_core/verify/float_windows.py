@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qonnx_core.ops.windows import ceiled_size, output_size
+from qonnx_core.ops.windows import ceiled_size, output_size, same_pads
 from qonnx_core.verify.bounded import Bounded, Float64, NoBound, SumTerms, is_float32, rounded, unit_of, with_errors
 from qonnx_core.verify.float_ops import add, batch_normalization, product, sum_error
 from qonnx_core.verify.operands import Rule, constant, first_operands, moved
@@ -66,12 +66,7 @@ def _windows(node: ir.Node, kernel: tuple[int, ...], sizes: tuple[int, ...]) -> 
     pads = [int(n) for n in node.attributes.get_ints("pads") or [0] * 2 * axes]
     mode = node.attributes.get_string("auto_pad", "NOTSET")
     if mode in ("SAME_UPPER", "SAME_LOWER"):
-        needed = [
-            max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
-            for size, k, s, d in zip(sizes, kernel, strides, dilations, strict=True)
-        ]
-        small, large = [n // 2 for n in needed], [n - n // 2 for n in needed]
-        pads = small + large if mode == "SAME_UPPER" else large + small
+        pads = list(same_pads(sizes, kernel, strides, dilations, upper=mode == "SAME_UPPER") or pads)
     begins, ends = tuple(pads[:axes]), tuple(pads[axes:])
     counts = []
     for size, k, s, d, begin, end in zip(sizes, kernel, strides, dilations, begins, ends, strict=True):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from qonnx_core.analyses.ranges.operation import Operation
 from qonnx_core.errors import Unsupported
+from qonnx_core.ops.windows import same_pads
 
 Mask = npt.NDArray[np.bool_]
 
@@ -48,15 +49,10 @@ def windows_of(op: Operation, kernel: tuple[int, ...], sizes: tuple[int | None, 
     pads = op.integers("pads", [0] * 2 * axes) or [0] * 2 * axes
     mode = op.text("auto_pad", "NOTSET")
     if mode in ("SAME_UPPER", "SAME_LOWER"):
-        begins, ends = [], []
-        for size, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
-            if size is None:
-                raise Unsupported("auto_pad with an axis of unknown size")
-            needed = max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
-            small, large = needed // 2, needed - needed // 2
-            begins.append(small if mode == "SAME_UPPER" else large)
-            ends.append(large if mode == "SAME_UPPER" else small)
-        pads = begins + ends
+        automatic = same_pads(sizes, kernel, strides, dilations, upper=mode == "SAME_UPPER")
+        if automatic is None:
+            raise Unsupported("auto_pad with an axis of unknown size")
+        pads = list(automatic)
     elif mode == "VALID":
         pads = [0] * 2 * axes
     ceil = bool(op.integer("ceil_mode", 0))

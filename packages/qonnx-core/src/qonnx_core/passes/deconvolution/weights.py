@@ -15,6 +15,7 @@ from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.registry import op_of
+from qonnx_core.ops.windows import same_pads
 from qonnx_core.passes.base import new_constant
 
 Array = NDArray[Any]
@@ -128,8 +129,7 @@ def read_window(conv: ir.Node, kernel: tuple[int, ...]) -> Window:
     if auto == "VALID":
         pads = (0,) * (2 * axes)
     elif auto.startswith("SAME"):
-        small, large = tuple((size - 1) // 2 for size in kernel), tuple(size // 2 for size in kernel)
-        pads = (*small, *large) if auto == "SAME_UPPER" else (*large, *small)
+        pads = same_pads(None, kernel, (1,) * axes, (1,) * axes, upper=auto == "SAME_UPPER") or pads
     begin, end = pads[:axes], pads[axes:]
     if any(pad > size - 1 or pad < 0 for side in (begin, end) for pad, size in zip(side, kernel, strict=True)):
         raise Refused(f"the convolution has pads {list(pads)}; expected 0 to one less than the kernel")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
+
+from qonnx_core.ops.windows import same_pads
 
 
 @dataclass(frozen=True)
@@ -98,28 +99,3 @@ def _kernel(node: ir.Node) -> tuple[int, ...] | None:
         return None
     sizes = list(weights.shape)[2:]
     return tuple(size for size in sizes if isinstance(size, int)) if all(isinstance(s, int) for s in sizes) else None
-
-
-def same_pads(
-    sizes: Sequence[object] | None,
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-    *,
-    upper: bool,
-) -> tuple[int, ...] | None:
-    """Return the pads of SAME_UPPER or SAME_LOWER, all begins first; None where a size that matters is not known."""
-    begins, ends = [], []
-    for axis, (number, stride, dilation) in enumerate(zip(kernel, strides, dilations, strict=True)):
-        extent = dilation * (number - 1) + 1
-        size = None if sizes is None or axis >= len(sizes) else sizes[axis]
-        if stride == 1:
-            total = extent - 1
-        elif isinstance(size, int):
-            total = max((-(-size // stride) - 1) * stride + extent - size, 0)
-        else:
-            return None
-        small, large = total // 2, total - total // 2
-        begins.append(small if upper else large)
-        ends.append(large if upper else small)
-    return (*begins, *ends)
