@@ -17,7 +17,7 @@ HELP = """Run two models on the same data and find the first tensor in which the
 Both are cleaned first, so that tensors have the same names. Exits with 3 when they differ anywhere.
 
 Cleaned names count the nodes of each kind. Where one model has other nodes than the other (biases extracted,
-channels-last, converted), --names file pairs those tensors alone that have one name in both files.
+channels-last, converted), those tensors are paired that have one name in both files; --names chooses.
 
 Example: qonnx diff before.onnx after.onnx --data inputs.npz"""
 _MAX_ROWS = 30
@@ -26,6 +26,7 @@ _MAX_ROWS = 30
 class NamesOption(StrEnum):
     """Which names pair the tensors of the two models."""
 
+    AUTO = "auto"
     CLEANED = "cleaned"
     FILE = "file"
 
@@ -41,7 +42,7 @@ def command(
     ],
     names: Annotated[
         NamesOption, typer.Option("--names", help="Pair tensors by their cleaned names or by those in the files.")
-    ] = NamesOption.CLEANED,
+    ] = NamesOption.AUTO,
     allow_rounding: Annotated[
         bool, typer.Option("--allow-rounding", help="Accept what float rounding explains (rounding and boundary).")
     ] = False,

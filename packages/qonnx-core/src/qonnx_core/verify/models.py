@@ -31,7 +31,7 @@ from qonnx_core.verify.compare import (
 )
 from qonnx_core.verify.error_bounds import ErrorAnalysis, ErrorBounds, iterate_batches
 
-Names = Literal["cleaned", "file"]
+Names = Literal["auto", "cleaned", "file"]
 BATCH = 64
 """Samples that both models run at a time; all their tensors are held in memory."""
 
@@ -120,7 +120,7 @@ def compare_models(
     right: ir.Model,
     inputs: Mapping[str, Array],
     *,
-    names: Names = "cleaned",
+    names: Names = "auto",
     left_name: str = "left",
     right_name: str = "right",
     batch: int = BATCH,
@@ -137,7 +137,8 @@ def compare_models(
         inputs: one array for each input of the left model under its name, samples first; the right model takes them
             in order.
         names: ``cleaned`` cleans both models first and pairs by the names of the format (``Conv_0_out0``); ``file``
-            pairs by the names in the files.
+            pairs by the names in the files; ``auto`` is ``cleaned`` where both models then have the same nodes in the
+            same order, else ``file``, because cleaned names count nodes and would pair strangers.
         left_name: name of the left model, for reports.
         right_name: name of the right model.
         batch: samples that run at a time.
@@ -145,9 +146,11 @@ def compare_models(
     Raises:
         InvalidInput: inputs or outputs of the models do not correspond.
     """
-    if names not in ("cleaned", "file"):
-        raise InvalidInput(f"names: found {names!r}; expected cleaned or file.")
-    sides = [_Side(model, cleaned=names == "cleaned") for model in (left, right)]
+    if names not in ("auto", "cleaned", "file"):
+        raise InvalidInput(f"names: found {names!r}; expected auto, cleaned or file.")
+    sides = [_Side(model, cleaned=names != "file") for model in (left, right)]
+    if names == "auto" and sides[0].nodes() != sides[1].nodes():
+        sides = [_Side(model, cleaned=False) for model in (left, right)]
     given = _inputs(left, right, inputs)
     pairs = _pairs(sides[0], sides[1])
     samples = number_of_samples(given[0])
@@ -198,6 +201,10 @@ class _Side:
         if self._analysis is None:
             self._analysis = ErrorAnalysis(self.model)
         return self._analysis
+
+    def nodes(self) -> list[tuple[str, int]]:
+        """Return the operator and the number of outputs of every node, in order."""
+        return [(node.op_type, len(node.outputs)) for node in self.model.graph]
 
     def feed(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Return the arrays under the names of this side."""
