@@ -1,10 +1,18 @@
-"""Skips for tests that drive a tool which is not installed."""
+"""Skips for tests that drive a tool which is not installed, and the signals that tests send."""
 
 from __future__ import annotations
 
 import importlib.util
+import signal
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts() -> None:
+    """Undo what a shell does to its background jobs, this test run perhaps among them: it has them ignore SIGINT."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,10 @@ def viewer(*arguments: str, stdin: bytes = b"", number: int = signal.SIGINT) -> 
             yield address, codes
         finally:
             process.send_signal(number)
-            codes.append(process.wait(timeout=20))
+            try:
+                codes.append(process.wait(timeout=20))
+            finally:
+                process.kill()
 
 
 def fetch(address: str) -> bytes:
