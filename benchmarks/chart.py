@@ -34,10 +34,12 @@ def read(folder: Path) -> list[Target]:
 
 
 def draw(targets: list[Target], image: Path) -> None:
-    """Write the chart: left how many times faster than the qonnx package, right the ratios that have to stay small."""
-    figure, axes = plt.subplots(1, 2, figsize=(13, 0.42 * max(len(targets), 8) / 1.4 + 1.6), layout="constrained")
+    """Write the chart: above how many times faster than the qonnx package, below the ratios that have to stay small."""
     faster = [target for target in targets if target.at_least]
     smaller = [target for target in targets if not target.at_least]
+    rows = (len(faster) + 1, len(smaller) + 1)
+    size = (11, 0.32 * sum(rows) + 1.6)
+    figure, axes = plt.subplots(2, 1, figsize=size, height_ratios=rows, layout="constrained")
     _bars(axes[0], faster, "times faster than the qonnx package (logarithmic)")
     axes[0].set_xscale("log")
     _bars(axes[1], smaller, "ratio; the mark is the most it may be")
