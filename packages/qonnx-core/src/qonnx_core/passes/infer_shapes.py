@@ -10,6 +10,7 @@ from onnx import shape_inference
 
 from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.constants import constant_tensor
+from qonnx_core.ir.long_vectors import longest_vector
 from qonnx_core.ir.sizes import check_sizes
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.registry import check_parameters, default_registry, op_class_of
@@ -74,7 +75,7 @@ def _infer(proto: onnx.ModelProto, computed: bool) -> onnx.ModelProto:
     ``onnx`` then keeps every element of every vector by itself, so that long vectors would take hours.
     """
     inferred = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=False)
-    if not computed or _longest_vector(inferred.graph) > _LONG_VECTOR:
+    if not computed or longest_vector(inferred.graph) > _LONG_VECTOR:
         return inferred
     return shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
 
@@ -93,15 +94,6 @@ def _has_computed_shapes(model: ir.Model) -> bool:
         ):
             return True
     return False
-
-
-def _longest_vector(graph: onnx.GraphProto) -> int:
-    vectors = (
-        info.type.tensor_type.shape.dim[0].dim_value
-        for info in (*graph.input, *graph.value_info, *graph.output)
-        if len(info.type.tensor_type.shape.dim) == 1
-    )
-    return max(vectors, default=0)
 
 
 def _skeleton(model: ir.Model, *, simplified: bool = True) -> onnx.ModelProto:
