@@ -17,11 +17,12 @@ import qonnx_core
 from qonnx_core.errors import InvalidInput, Unsupported
 from qonnx_core.formats.from_qcdq import from_qcdq
 from qonnx_core.formats.plain import lower_to_plain_onnx
-from qonnx_core.formats.qcdq import covering_grid, grid_of_range, integer_range
+from qonnx_core.formats.qcdq import covering_grid, grid_of_range
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.formats.to_qcdq import to_qcdq
 from qonnx_core.formats.writer import serialize
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.datatypes import integer_range
 from qonnx_core.testing import shared_file
 
 HEAD = '<ir_version: 10, opset_import: ["": {opset}, "qonnx.custom_op.general": 1]>'

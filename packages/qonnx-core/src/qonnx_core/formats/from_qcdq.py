@@ -17,12 +17,12 @@ from qonnx_core.formats.qcdq import (
     check_zero_points,
     covering_grid,
     grid_of_range,
-    integer_range,
     quantized_integers,
     storage_range,
 )
 from qonnx_core.formats.qcdq_floats import FloatType, float_codes, float_type
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.datatypes import integer_range
 from qonnx_core.ops.builder import GraphBuilder, Operand
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.ops.quant import Quant

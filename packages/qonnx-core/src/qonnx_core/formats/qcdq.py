@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidInput
+from qonnx_core.ir.datatypes import integer_range
 
 Array = NDArray[Any]
 ZeroPoints = Literal["exact", "standard"]
@@ -35,13 +36,6 @@ def check_zero_points(choice: str) -> None:
     """Raise InvalidInput where this is no way to treat zero points."""
     if choice not in ("exact", "standard"):
         raise InvalidInput(f"zero_points: found {choice!r}; expected exact or standard.")
-
-
-def integer_range(bits: int, signed: bool, narrow: bool = False) -> tuple[int, int]:
-    """Return the smallest and the largest integer of a Quant of this width."""
-    if signed:
-        return -(1 << (bits - 1)) + int(narrow), (1 << (bits - 1)) - 1
-    return 0, (1 << bits) - 1 - int(narrow)
 
 
 def grid_of_range(low: int, high: int) -> tuple[int, bool, bool] | None:

@@ -15,11 +15,11 @@ from qonnx_core.formats.qcdq import (
     Conversion,
     ZeroPoints,
     check_zero_points,
-    integer_range,
     storage_for,
 )
 from qonnx_core.formats.qcdq_floats import FloatType, float_codes, type_of_quantizer
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.datatypes import integer_range
 from qonnx_core.ops.builder import GraphBuilder, Operand
 from qonnx_core.ops.float_quant import FloatQuant
 from qonnx_core.ops.op import DOMAIN, QonnxOp

@@ -245,6 +245,13 @@ class DataType:
         return DataType.integer(needed)
 
 
+def integer_range(bits: int, signed: bool, narrow: bool = False) -> tuple[int, int]:
+    """Return the smallest and the largest integer of a Quant of this width."""
+    if signed:
+        return -(1 << (bits - 1)) + int(narrow), (1 << (bits - 1)) - 1
+    return 0, (1 << bits) - 1 - int(narrow)
+
+
 def _checked_bits(name: str, digits: str) -> int:
     """Return the number of bits, which has to be possible."""
     if len(digits) > len(str(_MAX_BITS)) or not 1 <= int(digits) <= _MAX_BITS:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qonnx_core.ir.constants import constant_array
-from qonnx_core.ir.datatypes import DataType, Kind
+from qonnx_core.ir.datatypes import DataType, Kind, integer_range
 from qonnx_core.ops.bipolar_quant import BipolarQuant
 from qonnx_core.ops.builder import GraphBuilder
 from qonnx_core.ops.channels_last import ChannelsLastConv, ChannelsLastMaxPoolV1
@@ -88,9 +88,7 @@ def level_bounds(bits: NDArray[np.float64], signed: bool, narrow: bool) -> tuple
     width = int(bits.max())
     if width > MOST_BITS:
         raise NotInferred(f"the bit width is {width}, more than the {MOST_BITS} of the widest data type")
-    if signed:
-        return -(1 << (width - 1)) + narrow, (1 << (width - 1)) - 1
-    return 0, (1 << width) - 1 - narrow
+    return integer_range(width, signed, narrow)
 
 
 def quant(op: Quant, call: Call) -> Fact:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qonnx_core.ir.annotations import set_datatype
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.datatypes import integer_range
 from qonnx_core.ops.bipolar_quant import BipolarQuant
 from qonnx_core.ops.quant import Quant
 from qonnx_core.passes.base import graphs_of, is_standard, new_constant
@@ -270,8 +271,7 @@ def _width(weights: Parameter) -> tuple[bool, bool, int]:
 def _bits_for(low: int, high: int, signed: bool, narrow: bool) -> int:
     bits = 2 if signed else 1
     while True:
-        first = -(1 << (bits - 1)) + narrow if signed else 0
-        last = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1 - narrow
+        first, last = integer_range(bits, signed, narrow)
         if first <= low and high <= last:
             return bits
         bits += 1

@@ -31,6 +31,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from qonnx_core.errors import InvalidInput, InvalidModel
+from qonnx_core.ir.datatypes import integer_range
 from qonnx_core.ops.rounding import Rounding
 
 MOST_BITS = 32
@@ -115,9 +116,7 @@ class Quantizer(BaseModel):
         """The smallest and the largest integer of the quantizer; -1 and 1 for signed numbers of one bit."""
         if self.signed and self.bits == 1:
             return -1, 1
-        if self.signed:
-            return -(1 << (self.bits - 1)) + self.narrow, (1 << (self.bits - 1)) - 1
-        return 0, (1 << self.bits) - 1 - self.narrow
+        return integer_range(self.bits, self.signed, self.narrow)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

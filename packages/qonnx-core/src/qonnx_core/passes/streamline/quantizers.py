@@ -9,6 +9,7 @@ from functools import cached_property
 from math import ceil, floor
 
 from qonnx_core.errors import Unsupported
+from qonnx_core.ir.datatypes import integer_range
 
 HALF = Fraction(1, 2)
 
@@ -137,6 +138,4 @@ def quant_range(bits: int, *, signed: bool, narrow: bool) -> tuple[int, int]:
     """Return the smallest and largest integer of a Quant node; Unsupported where no integer type has the width."""
     if not 1 <= bits <= _MOST_SHIFT:
         raise Unsupported(f"{bits} bits; an integer type has 1 to {_MOST_SHIFT}. Correct the bit width")
-    if signed:
-        return -(1 << (bits - 1)) + int(narrow), (1 << (bits - 1)) - 1
-    return 0, (1 << bits) - 1 - int(narrow)
+    return integer_range(bits, signed, narrow)
