@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from qonnx_core.ir.names import free_name
 from qonnx_core.ops.op import DOMAIN
 
 FloatArray = npt.NDArray[np.float32]
@@ -38,7 +39,7 @@ class GraphBuilder:
 
     def add_input(self, name: str, shape: Sequence[Dimension]) -> ir.Value:
         """Return a new float32 graph input; ``shape`` without the batch dimension, which is symbolic."""
-        unique = _unique(sanitize(name), self._value_names)
+        unique = free_name(sanitize(name), self._value_names)
         dims = [BATCH, *(f"{unique}_dim{i}" if d is None else d for i, d in enumerate(shape, start=1))]
         value = ir.Value(name=unique, shape=ir.Shape(dims), type=ir.TensorType(ir.DataType.FLOAT))
         self._inputs.append(value)
@@ -46,11 +47,11 @@ class GraphBuilder:
 
     def scope(self, layer: str) -> Scope:
         """Return the builder of one call of a layer; the second call of a layer is named ``<layer>_1``."""
-        return Scope(self, _unique(sanitize(layer), self._scopes))
+        return Scope(self, free_name(sanitize(layer), self._scopes))
 
     def add_initializer(self, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
         """Return a new initializer with the given values."""
-        unique = _unique(name, self._value_names)
+        unique = free_name(name, self._value_names)
         tensor = ir.tensor(np.ascontiguousarray(array), name=unique)
         value = ir.Value(
             name=unique, shape=ir.Shape(np.shape(array)), type=ir.TensorType(tensor.dtype), const_value=tensor
@@ -70,7 +71,7 @@ class GraphBuilder:
     ) -> ir.Value:
         """Return the float32 output of a new node."""
         output = ir.Value(
-            name=_unique(output_name, self._value_names), shape=shape.copy(), type=ir.TensorType(ir.DataType.FLOAT)
+            name=free_name(output_name, self._value_names), shape=shape.copy(), type=ir.TensorType(ir.DataType.FLOAT)
         )
         node = ir.node(
             op_type,
@@ -78,7 +79,7 @@ class GraphBuilder:
             attributes,
             domain=domain,
             outputs=[output],
-            name=_unique(node_name, self._node_names),
+            name=free_name(node_name, self._node_names),
         )
         self._nodes.append(node)
         return output
@@ -87,7 +88,7 @@ class GraphBuilder:
         """Give a value another name; it stays unique."""
         if value.name is not None:
             self._value_names.discard(value.name)
-        value.name = _unique(sanitize(name), self._value_names)
+        value.name = free_name(sanitize(name), self._value_names)
 
     def identity(self, value: ir.Value, name: str) -> ir.Value:
         """Return a copy of the value under another name, for a graph output that is an input or is given twice."""
@@ -202,12 +203,3 @@ class Scope:
     def bipolar(self, x: ir.Value, scale: npt.ArrayLike, *, prefix: str = "", label: str = "") -> ir.Value:
         """BipolarQuant: ``scale`` where x is 0 or more, ``-scale`` elsewhere."""
         return self.node("BipolarQuant", [x, self.constant(f"{prefix}scale", scale)], label, domain=DOMAIN)
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    candidate, number = name, 0
-    while candidate in taken:
-        number += 1
-        candidate = f"{name}_{number}"
-    taken.add(candidate)
-    return candidate

@@ -10,6 +10,7 @@ from qonnx_core.errors import InvalidInput, InvalidModel
 from qonnx_core.formats.convert_opset import convert_opset
 from qonnx_core.formats.nested_models import PARTITION, agree_on_opsets, splice
 from qonnx_core.formats.normalize import normalized_copy
+from qonnx_core.ir.names import free_name
 from qonnx_core.ir.verify import verify
 from qonnx_core.passes.infer_shapes import InferShapes
 
@@ -107,7 +108,7 @@ def _join(front: ir.Model, back: ir.Model, joined: Mapping[ir.Value, ir.Value]) 
         if target in joined:
             reads.append(joined[target])
             continue
-        fresh = ir.val(_free(target.name or "input", taken), type=target.type, shape=target.shape)
+        fresh = ir.val(free_name(target.name or "input", taken), type=target.type, shape=target.shape)
         fresh.metadata_props.update(target.metadata_props)
         fresh.meta.update(target.meta)
         graph.inputs.append(fresh)
@@ -130,18 +131,9 @@ def _make_free(model: ir.Model, name: str, taken: set[str | None]) -> str:
     for graph in model.graphs():
         for value in _values(graph):
             if value.name == name and not value.is_graph_input() and not value.is_graph_output():
-                value.name = _free(name, taken)
+                value.name = free_name(name, taken)
                 return name
-    return _free(name, taken)
-
-
-def _free(name: str, taken: set[str | None]) -> str:
-    free, number = name, 0
-    while free in taken:
-        number += 1
-        free = f"{name}_{number}"
-    taken.add(free)
-    return free
+    return free_name(name, taken)
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:

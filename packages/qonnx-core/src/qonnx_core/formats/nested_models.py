@@ -10,6 +10,7 @@ import onnx_ir as ir
 from qonnx_core.errors import InvalidModel, Unsupported
 from qonnx_core.formats.file_checks import is_file
 from qonnx_core.ir.annotations import merge_annotations
+from qonnx_core.ir.names import free_name
 
 PARTITION = "GenericPartition"
 _FOLDER = "qonnx_core_folder"  # entry of node.meta: the folder of the file that the node was read from
@@ -204,23 +205,13 @@ def _name_apart(child: ir.Model, prefix: str, taken: Taken) -> None:
     for graph in child.graphs():
         for node in graph:
             name = f"{prefix}{node.name or node.op_type}" if prefix or node.name else ""
-            node.name = _free(name, taken.nodes) if name else node.name
-        renamed = {value: _free(f"{prefix}{value.name}", taken.values) for value in _names(graph).values()}
+            node.name = free_name(name, taken.nodes) if name else node.name
+        renamed = {value: free_name(f"{prefix}{value.name}", taken.values) for value in _names(graph).values()}
         changed = {value: name for value, name in renamed.items() if value.name != name}
         for number, value in enumerate(changed):  # out of the way first: a new name may be another's old one
             value.name = f"\x00{number}"
         for value, name in changed.items():
             value.name = name
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """Return the name, or with a number the first one that is free; it is taken from then on."""
-    free, number = name, 0
-    while free in taken:
-        number += 1
-        free = f"{name}_{number}"
-    taken.add(free)
-    return free
 
 
 def _names(graph: ir.Graph) -> Mapping[str, ir.Value]:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidInput
 from qonnx_core.ir.annotations import merge_annotations
+from qonnx_core.ir.names import free_name
 
 
 @dataclass(frozen=True)
@@ -58,22 +59,13 @@ class InsertIdentity:
         return inserted
 
 
-def _free(stem: str | None, taken: set[str]) -> str:
-    name, number = f"{stem}_identity", 0
-    while name in taken:
-        number += 1
-        name = f"{stem}_identity_{number}"
-    taken.add(name)
-    return name
-
-
 def _behind(graph: ir.Graph, value: ir.Value, taken: set[str]) -> int:
     uses = list(value.uses())
     if uses and all(use.node.op_type == "Identity" and use.node.domain == "" for use in uses):
         return 0
     node = ir.node("Identity", [value], name=f"Identity_{value.name}")
     made = node.outputs[0]
-    made.name, made.type, made.shape = _free(value.name, taken), value.type, value.shape
+    made.name, made.type, made.shape = free_name(f"{value.name}_identity", taken), value.type, value.shape
     merge_annotations(value, made)
     for reader, index in uses:
         reader.replace_input_with(index, made)
@@ -103,7 +95,7 @@ def _before(graph: ir.Graph, value: ir.Value, taken: set[str]) -> int:
         if output is value:
             graph.outputs[index] = made
     name = value.name
-    value.name = _free(name, taken)
+    value.name = free_name(f"{name}_identity", taken)
     made.name = name
     graph.insert_after(producer, node)
     return 1

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qonnx_core.errors import InvalidInput
 from qonnx_core.ir.annotations import set_datatype
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import free_name
 from qonnx_core.ops.bipolar_quant import BipolarQuant
 from qonnx_core.ops.float_quant import FloatQuant
 from qonnx_core.ops.op import DOMAIN
@@ -358,7 +359,9 @@ def _insert(
     ]
     op = Quant(signed=quantizer.signed, narrow=quantizer.narrow, rounding_mode=quantizer.rounding)
     was_output, readers = value.is_graph_output(), list(value.uses()) if place.index < 0 else []
-    node = op.node(value, *parameters, name=_free(f"Quant_{stem}", nodes), output=_free(f"{stem}_quantized", names))
+    node = op.node(
+        value, *parameters, name=free_name(f"Quant_{stem}", nodes), output=free_name(f"{stem}_quantized", names)
+    )
     result = node.outputs[0]
     result.shape = value.shape
     set_datatype(result, op.datatype(None, *(np.asarray(constant_array(part)) for part in parameters)))
@@ -383,12 +386,3 @@ def _graph_of(place: _Place, model: ir.Model) -> ir.Graph:
     producer = place.value.producer()
     owner = place.value.graph if producer is None else producer.graph
     return owner if isinstance(owner, ir.Graph) else model.graph
-
-
-def _free(name: str, taken: set[str | None]) -> str:
-    number, found = 0, name
-    while found in taken:
-        number += 1
-        found = f"{name}_{number}"
-    taken.add(found)
-    return found

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qonnx_core.ir.datatypes import DataType
+from qonnx_core.ir.names import free_name
 from qonnx_core.passes.streamline import ranges, view
 from qonnx_core.passes.streamline.view import IntTensor
 
@@ -120,10 +121,10 @@ class IntegerGraph:
         self, name: str, shape: tuple[int, ...], datatype: DataType | None, lo: IntArray, hi: IntArray
     ) -> IntTensor:
         actual = datatype or ranges.smallest_datatype(int(lo.min()), int(hi.max()))
-        return IntTensor(_unique(name, self._names), shape, actual, lo, hi)
+        return IntTensor(free_name(name, self._names), shape, actual, lo, hi)
 
     def _layer(self, name: str) -> str:
-        return _unique(name, self._layer_names)
+        return free_name(name, self._layer_names)
 
 
 def tidy(layers: list[view.Layer], outputs: set[str]) -> list[view.Layer]:
@@ -169,11 +170,3 @@ def _folded(matmul: view.MatMul, layer: view.Layer) -> view.MatMul | None:
     else:
         return None
     return view.MatMul(matmul.name, matmul.input, layer.output, weights, ranges.datatype_of_weights(weights), bias)
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    candidate, number = name, 1
-    while candidate in taken:
-        candidate, number = f"{name}_{number}", number + 1
-    taken.add(candidate)
-    return candidate
