@@ -15,7 +15,8 @@ from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import integer_range
 from qonnx_core.ops.bipolar_quant import BipolarQuant
 from qonnx_core.ops.quant import Quant
-from qonnx_core.passes.base import graphs_of, is_standard, new_constant
+from qonnx_core.passes.base import is_standard, new_constant
+from qonnx_core.passes.deconvolution.places import places, refusals
 from qonnx_core.passes.deconvolution.pointwise import chain_before, move_below
 from qonnx_core.passes.deconvolution.weights import (
     Parameter,
@@ -59,36 +60,19 @@ class ResizeConvolutionToDeconvolution:
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of convolutions rewritten."""
         done = 0
-        for graph in graphs_of(model):
-            for node in list(graph):
-                found = _resize_before(node, model)
-                if found is None:
-                    continue
-                chain, resize = found
-                try:
-                    plan = _plan(model, resize, node)
-                except Refused:
-                    continue
-                move_below(graph, resize, chain, node)
-                self._rewrite(graph, plan, resize, node)
-                done += 1
+        for place in places(model, _resize_before, _plan):
+            if isinstance(place.plan, Refused):
+                continue
+            move_below(place.graph, place.before, place.chain, place.node)
+            self._rewrite(place.graph, place.plan, place.before, place.node)
+            done += 1
         if done:
             RemoveUnused().run(model)
         return done
 
     def refusals(self, model: ir.Model) -> list[tuple[str, str]]:
         """Return the convolutions of resized images that stay, each with the reason; nothing is changed."""
-        refused = []
-        for graph in graphs_of(model):
-            for node in graph:
-                found = _resize_before(node, model)
-                if found is None:
-                    continue
-                try:
-                    _plan(model, found[1], node)
-                except Refused as reason:
-                    refused.append((node.name or "", str(reason)))
-        return refused
+        return refusals(places(model, _resize_before, _plan))
 
     def _rewrite(self, graph: ir.Graph, plan: _Plan, resize: ir.Node, conv: ir.Node) -> None:
         nodes: list[ir.Node] = []

@@ -9,7 +9,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qonnx_core.passes.base import graphs_of, is_standard
+from qonnx_core.passes.base import is_standard
+from qonnx_core.passes.deconvolution.places import places, refusals
 from qonnx_core.passes.deconvolution.pointwise import chain_before, move_above
 from qonnx_core.passes.deconvolution.weights import (
     Parameter,
@@ -47,36 +48,19 @@ class SubPixelToDeconvolution:
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of convolutions rewritten."""
         done = 0
-        for graph in graphs_of(model):
-            for node in list(graph):
-                found = _conv_before(node, model)
-                if found is None:
-                    continue
-                chain, conv = found
-                try:
-                    plan = _plan(model, conv, node)
-                except Refused:
-                    continue
-                move_above(graph, node, chain)
-                _rewrite(graph, plan, conv, node)
-                done += 1
+        for place in places(model, _conv_before, _plan):
+            if isinstance(place.plan, Refused):
+                continue
+            move_above(place.graph, place.node, place.chain)
+            _rewrite(place.graph, place.plan, place.before, place.node)
+            done += 1
         if done:
             RemoveUnused().run(model)
         return done
 
     def refusals(self, model: ir.Model) -> list[tuple[str, str]]:
         """Return the DepthToSpace nodes behind convolutions that stay, each with the reason; nothing is changed."""
-        refused = []
-        for graph in graphs_of(model):
-            for node in graph:
-                found = _conv_before(node, model)
-                if found is None:
-                    continue
-                try:
-                    _plan(model, found[1], node)
-                except Refused as reason:
-                    refused.append((node.name or "", str(reason)))
-        return refused
+        return refusals(places(model, _conv_before, _plan))
 
 
 def _conv_before(node: ir.Node, model: ir.Model) -> tuple[list[ir.Node], ir.Node] | None:
