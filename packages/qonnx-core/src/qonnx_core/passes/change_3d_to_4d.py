@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -11,6 +10,7 @@ from qonnx_core.errors import Unsupported
 from qonnx_core.passes.base import graphs_of
 from qonnx_core.passes.layouts.conversion import Conversion
 from qonnx_core.passes.layouts.emitter import taken_names
+from qonnx_core.passes.layouts.refusals import refusal_sentences
 from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.to_4d import FourAxesTarget
 from qonnx_core.passes.remove_unused import RemoveUnused
@@ -62,13 +62,4 @@ class Change3DTo4D:
 
     def refusals(self, model: ir.Model) -> list[str]:
         """Return one sentence for each operator on signals that stays as it is, and why."""
-        return list(_refusals(model))
-
-
-def _refusals(model: ir.Model) -> Iterator[str]:
-    target = FourAxesTarget(model)
-    for graph in graphs_of(model):
-        for node in graph:
-            reason = target.refusal(node)
-            if reason is not None:
-                yield f"{node.name or node.outputs[0].name} ({node.op_type}): {reason}."
+        return refusal_sentences(model, FourAxesTarget(model).refusal)

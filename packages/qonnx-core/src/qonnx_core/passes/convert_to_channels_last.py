@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -12,6 +11,7 @@ from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.passes.base import graphs_of
 from qonnx_core.passes.layouts.conversion import Conversion
 from qonnx_core.passes.layouts.emitter import taken_names
+from qonnx_core.passes.layouts.refusals import refusal_sentences
 from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.to_channels_last import ChannelsLastTarget
 from qonnx_core.passes.remove_unused import RemoveUnused
@@ -69,7 +69,7 @@ class ConvertToChannelsLast:
 
     def refusals(self, model: ir.Model) -> list[str]:
         """Return one sentence for each operator that has a channels-last form and stays as it is, and why."""
-        return list(_refusals(model))
+        return refusal_sentences(model, ChannelsLastTarget(model).refusal)
 
 
 def _convert(model: ir.Model, *, inputs: bool = False, without_seeds: bool = False) -> int:
@@ -103,12 +103,3 @@ def _can_lose_transposes(model: ir.Model) -> bool:
 
 def _num_transposes(model: ir.Model) -> int:
     return sum(node.op_type == "Transpose" for graph in graphs_of(model) for node in graph)
-
-
-def _refusals(model: ir.Model) -> Iterator[str]:
-    target = ChannelsLastTarget(model)
-    for graph in graphs_of(model):
-        for node in graph:
-            reason = target.refusal(node)
-            if reason is not None:
-                yield f"{node.name or node.outputs[0].name} ({node.op_type}): {reason}."

@@ -21,6 +21,7 @@ from qonnx_core.ops.quant import Quant
 from qonnx_core.ops.registry import op_of
 from qonnx_core.passes.base import graphs_of, is_standard, replace_value
 from qonnx_core.passes.layouts.emitter import Emitter, stem_of
+from qonnx_core.passes.layouts.refusals import refusal_sentences
 from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.statics import Statics, can_move
 from qonnx_core.passes.layouts.window import Window, conv_window_of
@@ -79,12 +80,7 @@ class LowerConvsToMatMul:
 
     def refusals(self, model: ir.Model) -> list[str]:
         """Return one sentence for each convolution that stays as it is: which one, why, and what to try."""
-        found = []
-        for graph in graphs_of(model):
-            for node in graph:
-                if _is_conv(node) and isinstance(plan := _plan(node, model.opset_imports), str):
-                    found.append(f"{node.name or node.outputs[0].name} (Conv): {plan}.")
-        return found
+        return refusal_sentences(model, lambda node: _refusal(node, model))
 
 
 @dataclass(frozen=True)
@@ -102,6 +98,11 @@ class _Plan:
     @property
     def is_depthwise(self) -> bool:
         return self.groups == self.channels == self.filters and self.groups > 1
+
+
+def _refusal(node: ir.Node, model: ir.Model) -> str | None:
+    plan = _plan(node, model.opset_imports) if _is_conv(node) else None
+    return plan if isinstance(plan, str) else None
 
 
 def _is_conv(node: ir.Node) -> bool:

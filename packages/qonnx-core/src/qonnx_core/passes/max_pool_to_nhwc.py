@@ -14,6 +14,7 @@ from qonnx_core.ops.registry import op_of
 from qonnx_core.passes.base import graphs_of, is_standard
 from qonnx_core.passes.layouts.between_transposes import channels_last_between
 from qonnx_core.passes.layouts.emitter import Emitter, taken_names
+from qonnx_core.passes.layouts.refusals import refusal_sentences
 from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.window import Window, window_of
 
@@ -66,12 +67,12 @@ class MaxPoolToNHWC:
 
     def refusals(self, model: ir.Model) -> list[str]:
         """Return one sentence for each MaxPool that stays as it is, and why."""
-        found = []
-        for graph in graphs_of(model):
-            for node in graph:
-                if _is_max_pool(node) and isinstance(reason := _attributes(node, model), str):
-                    found.append(f"{node.name or node.outputs[0].name} (MaxPool): {reason}.")
-        return found
+        return refusal_sentences(model, lambda node: _refusal(node, model))
+
+
+def _refusal(node: ir.Node, model: ir.Model) -> str | None:
+    attributes = _attributes(node, model) if _is_max_pool(node) else None
+    return attributes if isinstance(attributes, str) else None
 
 
 def _is_max_pool(node: ir.Node) -> bool:
