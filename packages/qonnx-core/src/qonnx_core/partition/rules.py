@@ -17,10 +17,10 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qonnx_core.errors import InvalidInput
+from qonnx_core.rule_files import complaint, rules_mapping, rules_text
 
 HOST = "host"
 """The owner of nodes that stay float and are computed beside the hardware."""
@@ -85,11 +85,7 @@ class Rules(BaseModel):
             InvalidInput: no such file, no YAML, or unknown, missing or wrong keys; says which and where.
         """
         path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"{path}: cannot be read as rules ({error}); expected a YAML text file.") from error
-        return cls.from_text(text, source=str(path))
+        return cls.from_text(rules_text(path, "YAML"), source=str(path))
 
     @classmethod
     def from_text(cls, text: str, *, source: str = "rules") -> Rules:
@@ -98,17 +94,8 @@ class Rules(BaseModel):
         Raises:
             InvalidInput: no YAML, or unknown, missing or wrong keys; says which and where.
         """
-        try:
-            content = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError) as error:
-            raise InvalidInput(
-                f"{source}: it is no YAML ({_one_line(error)}); expected keys default and rules."
-            ) from error
-        if not isinstance(content, dict):
-            raise InvalidInput(
-                f"{source}: found {type(content).__name__}; expected the keys default and rules. "
-                "Write for example `default: finn`."
-            )
+        form = "the keys default and rules. Write for example `default: finn`"
+        content = rules_mapping(text, source, "keys default and rules", form)
         try:
             return cls.model_validate(content)
         except ValidationError as error:
@@ -160,18 +147,10 @@ def _sentences(source: str, error: ValidationError) -> list[str]:
             sentences.append(
                 f"{source}: {where}: unknown key {key!r}; expected {' or '.join(allowed)}. {near(key, allowed)}"
             )
-        elif detail["type"] == "missing":
-            sentences.append(f"{source}: {where}: the key is missing; expected a value. Add it.")
         else:
-            found = detail.get("input")
-            shown = f" (found {found!r})" if isinstance(found, str | int | float | list) else ""
-            sentences.append(f"{source}: {where}: {detail['msg'].removeprefix('Value error, ')}{shown}")
+            sentences.append(complaint(source, where, detail))
     return sentences
 
 
 def _path(location: Sequence[int | str]) -> tuple[str, ...]:
     return tuple(str(part) for part in location if not isinstance(part, int))
-
-
-def _one_line(error: yaml.YAMLError | RecursionError) -> str:
-    return " ".join(str(error).split())

@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, cast, get_args
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from qonnx_core.errors import InvalidInput, InvalidModel
 from qonnx_core.ir.datatypes import integer_range
 from qonnx_core.ops.rounding import Rounding
+from qonnx_core.rule_files import complaint, rules_mapping, rules_text
 
 MOST_BITS = 32
 Scale = float | tuple[float, ...] | Literal["max", "data"]
@@ -192,13 +192,7 @@ class QuantizationConfig(BaseModel):
             InvalidInput: no such file, no YAML, or unknown, missing or wrong keys; says which and where.
         """
         path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput(
-                f"{path}: cannot be read as rules ({error}); expected a YAML or JSON text file."
-            ) from error
-        return cls.from_text(text, source=str(path))
+        return cls.from_text(rules_text(path, "YAML or JSON"), source=str(path))
 
     @classmethod
     def from_text(cls, text: str, *, source: str = "rules") -> QuantizationConfig:
@@ -207,16 +201,7 @@ class QuantizationConfig(BaseModel):
         Raises:
             InvalidInput: no YAML, or unknown, missing or wrong keys; says which and where.
         """
-        try:
-            content = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError) as error:
-            raise InvalidInput(
-                f"{source}: it is no YAML ({' '.join(str(error).split())}); expected the key quantize."
-            ) from error
-        if not isinstance(content, dict):
-            raise InvalidInput(
-                f"{source}: found {type(content).__name__}; expected the key quantize with a list of rules."
-            )
+        content = rules_mapping(text, source, "the key quantize", "the key quantize with a list of rules")
         return cls.from_dict(content, source=source)
 
     @classmethod
@@ -289,12 +274,8 @@ def _sentences(source: str, error: ValidationError) -> list[str]:
             close = difflib.get_close_matches(key, known, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
             sentences.append(f"{source}: {where}: unknown key {key!r}; expected one of {', '.join(known)}.{hint}")
-        elif detail["type"] == "missing":
-            sentences.append(f"{source}: {where}: the key is missing; expected a value. Add it.")
         else:
-            found = detail.get("input")
-            shown = f" (found {found!r})" if isinstance(found, str | int | float | list) else ""
-            sentences.append(f"{source}: {where}: {detail['msg'].removeprefix('Value error, ')}{shown}")
+            sentences.append(complaint(source, where, detail))
     return sentences
 
 
