@@ -36,8 +36,9 @@ def compile_model(
     In mode ``"exact"`` onnxruntime does all its graph optimizations but those that fuse or re-order float arithmetic
     around Conv, MatMul and Gemm, and packs no weights in advance. The bits then are those of the operators computed
     one by one with the same batch, whatever intermediate tensors are asked for. In mode ``"fast"`` onnxruntime works
-    as it does by default: a sum may differ in its last bits, a value near a rounding boundary then takes the next step
-    of its quantizer, and what follows differs by that. ``benchmarks/modes.py`` measures both.
+    as it does by default, but for three optimizations that are wrong about QuantizeLinear: a sum may differ in its last
+    bits, a value near a rounding boundary then takes the next step of its quantizer, and what follows differs by that.
+    ``benchmarks/modes.py`` measures both.
 
     Where all sums are exact in float32 (integers below 2^24 on one grid) there is one result: for both modes, every
     batch size, number of threads and machine. Elsewhere onnxruntime takes the sums of a MatMul or Gemm over a single
