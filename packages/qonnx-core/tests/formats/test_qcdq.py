@@ -218,6 +218,29 @@ def test_two_bits_are_native_from_opset_25_on() -> None:
     assert ops(to_qcdq(build(body, opset=25)).model) == ["QuantizeLinear", "DequantizeLinear"]
 
 
+@pytest.mark.parametrize("opset", [21, 25])
+@pytest.mark.parametrize(
+    ("before", "signed", "zero", "packed"),
+    [("Relu(x)", 0, 0, True), ("Relu(x)", 1, 0, False), ("Relu(x)", 0, 3, False), ("Clip(x, z, h)", 0, 0, False),
+     ("Neg(x)", 1, 0, True)],
+)  # fmt: skip
+def test_onnxruntime_as_it_comes_runs_two_and_four_bits(
+    before: str, signed: int, zero: int, packed: bool, opset: int
+) -> None:
+    """Its optimizations read zero points of 4 bits behind Relu as bytes, and fail at a Clip in front of them."""
+    for bits in (2, 4):
+        body = f"""g (float[N, 4] x) => (float[N, 4] y)
+          <float s = {{0.5}}, float z = {{0}}, float p = {{{zero}}}, float b = {{{bits}}}, float h = {{3}}>
+          {{ n = Neg(x) r = {before.replace("(x", "(n")}
+             y = qonnx.custom_op.general.Quant<signed = {signed}>(r, s, p, b) }}"""
+        model = build(body, opset)
+        for zero_points in ("exact", "standard"):
+            found = to_qcdq(model, zero_points=zero_points).model
+            assert ("Clip" in ops(found)[2:]) == (not packed or (bits == 2 and opset < 25))
+            x = np.random.default_rng(1).integers(-40, 40, (64, 4)).astype(np.float32) / 8 + np.float32(0.01)
+            np.testing.assert_array_equal(run_stock(found, x), run(model, x))
+
+
 def test_blocks_of_weights_come_in() -> None:
     scale = "float[2, 3] s = {0.5, 1, 0.3, 0.1, 0.2, 0.4}"
     body = f"""g (float[N, 4] x) => (float[N, 3] y) <int8[4, 3] w = {{1, -2, 3, 7, -8, 0, 1, 5, -5, 2, -1, 4}}, {scale}>

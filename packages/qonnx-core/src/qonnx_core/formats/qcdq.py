@@ -61,15 +61,17 @@ def storage_range(dtype: ir.DataType | None) -> tuple[int, int] | None:
     return None if found is None else integer_range(*found)
 
 
-def storage_for(low: int, high: int, zero_low: int, zero_high: int, opset: int) -> tuple[ir.DataType, bool] | None:
+def storage_for(
+    low: int, high: int, zero_low: int, zero_high: int, opset: int, *, packed: bool = True
+) -> tuple[ir.DataType, bool] | None:
     """Return the element type that stores these integers and zero points, and whether a Clip has to narrow it.
 
-    Types of 2 and 4 bits are taken where the opset has them and no Clip is needed, because Clip takes none of them;
-    neither does it take 16 bits. None where there is no such type.
+    Types of 2 and 4 bits are taken where ``packed``, the opset has them and no Clip is needed, because Clip takes none
+    of them; neither does it take 16 bits. None where there is no such type.
     """
     bottom, top = min(low, zero_low), max(high, zero_high)
     sign = "" if low < 0 else "U"
-    native = {2: opset >= INT2_OPSET, 4: opset >= INT4_OPSET, 8: True, 16: opset >= INT4_OPSET}
+    native = {2: packed and opset >= INT2_OPSET, 4: packed and opset >= INT4_OPSET, 8: True, 16: opset >= INT4_OPSET}
     for bits, known in native.items():
         dtype = ir.DataType[f"{sign}INT{bits}"]
         if known and integer_range(bits, low < 0) == (low, high) and low <= bottom and top <= high:

@@ -39,8 +39,10 @@ def to_qcdq(
     Equal to the bit for every finite input, except that a negative number that becomes zero is +0 here and -0 in
     Quant. QuantizeLinear rounds ``x / scale`` and then adds the zero point, Quant rounds after adding; so a zero point
     (and a rounding mode other than ROUND) is computed by Div, Add and rounding nodes before a QuantizeLinear of scale
-    1. Quantized constants are stored as integers. A FloatQuant that is one of ONNX's minifloat types becomes a chain
-    through that type (float8 from opset 19, float4 from 23, float6 from 28; onnxruntime 1.32 runs float8 alone).
+    1. Quantized constants are stored as integers. Types of 2 and 4 bits are used where the opset has them, but 8 bits
+    with a Clip where onnxruntime's optimizations would get those wrong. A FloatQuant that is one of ONNX's minifloat
+    types becomes a chain through that type (float8 from opset 19, float4 from 23, float6 from 28; onnxruntime 1.32 runs
+    float8 alone).
 
     Args:
         model: the model; it is not changed.
@@ -128,7 +130,8 @@ def _read(node: ir.Node, op: QonnxOp | None, opset: int) -> _Quantizer | str:
     around = _around_clip(op, x, scales, whole, bits, opset)
     if around is not None:
         return around
-    storage = storage_for(low, high, int(whole.min(initial=0)), int(whole.max(initial=0)), opset)
+    packed = not _is_misread(x, op.signed or bool(np.any(whole)))
+    storage = storage_for(low, high, int(whole.min(initial=0)), int(whole.max(initial=0)), opset, packed=packed)
     if storage is None and bits <= 32 and not np.any(whole) and _small(constant_array(x), scales):
         storage = ir.DataType.INT32, False  # which DequantizeLinear alone has
     if storage is None:
@@ -141,6 +144,17 @@ def _read(node: ir.Node, op: QonnxOp | None, opset: int) -> _Quantizer | str:
     vectors = [np.broadcast_to(array, shape).reshape(flat) for array in (scales, whole)]
     parameters = (scales, np.asarray(whole, np.float32))
     return _Quantizer(op.rounding_mode, low, high, *storage, vectors[0], vectors[1], axis, parameters)
+
+
+def _is_misread(x: ir.Value, below_zero: bool) -> bool:
+    """Return whether onnxruntime, as it comes, would get a quantizer of ``x`` to 2 or 4 bits wrong, or refuse it.
+
+    Its optimizations drop a Relu in front of a grid with steps below zero, and fail at a Clip (seen in 1.32).
+    """
+    before = x.producer()
+    if before is None or before.domain not in ("", "ai.onnx"):
+        return False
+    return before.op_type == "Clip" or (before.op_type == "Relu" and below_zero)
 
 
 def _small(known: Array | None, scale: Array) -> bool:
