@@ -9,6 +9,7 @@ import onnx
 import onnx.parser
 import onnxruntime
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 import qonnx_core
 from qonnx_core.errors import Unsupported
@@ -93,6 +94,31 @@ def test_an_opset_without_a_definition_is_refused() -> None:
     model = convert_opset(from_proto(onnx.parser.parse_model(HEAD + text)), 13)
     with pytest.raises(Unsupported, match=r"no definition in opset 13.*(\n.*)*CastLike\): is new in opset 15"):
         add_functions(model)
+
+
+TWO_MODES = f"""g (float[N, 4] x) => (float[N, 4] y) <float s = {{0.5}}, float z = {{0}}, float b = {{3}}>
+  {{ q = {Q}.Quant<rounding_mode = "HALF_DOWN">(x, s, z, b) r = {Q}.Quant(x, s, z, b)
+     t = {Q}.Quant<rounding_mode = "HALF_DOWN", signed = 0>(x, s, z, b) u = Add(q, r) y = Add(u, t) }}"""
+
+
+def test_the_evaluator_of_the_onnx_package_runs_them_too() -> None:
+    """It compares no texts of different lengths."""
+    model = from_proto(onnx.parser.parse_model(HEAD + TWO_MODES))
+    proto = onnx.load_model_from_string(serialize(add_functions(model)))
+    wanted = qonnx_core.compile_model(model).run({"x": X})["y"]
+    np.testing.assert_array_equal(ReferenceEvaluator(proto).run(None, {"x": X})[0], wanted)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, {"x": X})[0], wanted)
+
+
+def test_rounding_modes_that_differ_are_refused_in_opsets_that_compare_no_texts() -> None:
+    model = convert_opset(from_proto(onnx.parser.parse_model(HEAD + TWO_MODES)), 17)
+    with pytest.raises(Unsupported) as refused:
+        add_functions(model)
+    assert "\n  - Quant: its nodes differ in rounding_mode, which a definition tells apart from opset 19 on" in str(
+        refused.value
+    )
+    assert "convert it to a newer one first, or to plain ONNX" in str(refused.value)
 
 
 def test_nested_models_take_their_places(tmp_path: Path) -> None:

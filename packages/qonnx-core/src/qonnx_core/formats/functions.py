@@ -13,6 +13,8 @@ from qonnx_core.ops.builder import FunctionBuilder, Operand
 from qonnx_core.ops.op import QonnxOp, attribute_type
 from qonnx_core.ops.registry import LISTED_ONLY, op_class_of, op_of
 
+_TEXTS_OPSET = 19  # which brought Equal of strings
+
 
 def add_functions(model: ir.Model) -> ir.Model:
     """Return a copy of the model that carries the function of every operator of ours that it uses.
@@ -41,12 +43,35 @@ def add_functions(model: ir.Model) -> ir.Model:
     if opset != TARGET_OPSET:
         from qonnx_core.formats.convert_opset import convert_function  # which reads models, and so functions
 
-        ours = [copy.functions[identifier] for identifier in copy.functions if _is_ours(identifier, variants)]
-        refused = [reason for function in ours for reason in convert_function(function, opset)]
+        refused = []
+        for op_class, found in variants.items():
+            texts = _differing_texts(found)
+            if texts and opset < _TEXTS_OPSET:
+                refused.append(
+                    f"{op_class.op_type}: its nodes differ in {', '.join(texts)}, which a definition tells apart from "
+                    f"opset {_TEXTS_OPSET} on"
+                )
+                continue
+            key = (op_class.domain, op_class.op_type)
+            ours = [function for name, function in copy.functions.items() if name[:2] == key]
+            refused += [reason for function in ours for reason in convert_function(function, opset)]
         if refused:
-            raise Unsupported(f"operators have no definition in opset {opset}, which the model imports:", refused)
+            raise Unsupported(
+                f"operators have no definition in opset {opset}, which the model imports; convert it to a newer one "
+                "first, or to plain ONNX:",
+                refused,
+            )
     copy.ir_version = max(copy.ir_version, 9)
     return copy
+
+
+def _differing_texts(variants: Iterable[tuple[tuple[str, str | int], ...]]) -> list[str]:
+    """Return the names of static attributes that are texts and not the same in all variants."""
+    values: dict[str, set[str]] = {}
+    for name, value in (setting for variant in variants for setting in variant):
+        if isinstance(value, str):
+            values.setdefault(name, set()).add(value)
+    return sorted(name for name, found in values.items() if len(found) > 1)
 
 
 def undefined_operators(model: ir.Model) -> tuple[str, ...]:
@@ -61,10 +86,6 @@ def undefined_operators(model: ir.Model) -> tuple[str, ...]:
         and op_class_of(node, model.opset_imports) is None
         and node.op_type not in LISTED_ONLY
     )
-
-
-def _is_ours(identifier: tuple[str, str, str], op_classes: Iterable[type[QonnxOp]]) -> bool:
-    return identifier[:2] in {(op_class.domain, op_class.op_type) for op_class in op_classes}
 
 
 def op_function(op_class: type[QonnxOp], variants: Sequence[QonnxOp]) -> ir.Function:
@@ -98,15 +119,28 @@ def _dispatch(builder: FunctionBuilder, variants: Sequence[QonnxOp], inputs: lis
         return builder.value(first.body(builder, *inputs))
     is_first: Operand | None = None
     for name, setting in first.variant():
-        field, kind = ("value_int", "INT") if isinstance(setting, int) else ("value_string", "STRING")
-        given = ir.Node("", "Constant", [], [ir.RefAttr(field, name, ir.AttributeType[kind])])
-        builder.nodes.append(given)
-        wanted = builder.node("Constant", [], {field: setting})[0]
-        same = builder.node("Equal", [given.outputs[0], wanted])[0]
+        same = _is_setting(builder, name, setting)
         is_first = same if is_first is None else builder.node("And", [is_first, same])[0]
     assert isinstance(is_first, ir.Value)
     branches = {"then_branch": _branch((first,), inputs), "else_branch": _branch(tuple(rest), inputs)}
     return builder.node("If", [is_first], branches)[0]
+
+
+def _is_setting(builder: FunctionBuilder, name: str, setting: str | int) -> ir.Value:
+    """Return whether the attribute of the function has this value.
+
+    Two texts come out of one tensor of both: the reference evaluator of the onnx package compares no others.
+    """
+    field, kind = ("value_int", "INT") if isinstance(setting, int) else ("value_string", "STRING")
+    given = ir.Node("", "Constant", [], [ir.RefAttr(field, name, ir.AttributeType[kind])])
+    builder.nodes.append(given)
+    if kind == "INT":
+        return builder.node("Equal", [given.outputs[0], builder.node("Constant", [], {field: setting})[0]])[0]
+    axes = builder.node("Constant", [], {"value_ints": [0]})[0]
+    wanted = builder.node("Constant", [], {"value_strings": [setting]})[0]
+    both = builder.node("Concat", [builder.node("Unsqueeze", [given.outputs[0], axes])[0], wanted], {"axis": 0})[0]
+    pair = builder.node("Split", [both], {"axis": 0, "num_outputs": 2}, outputs=2)
+    return builder.node("Squeeze", [builder.node("Equal", pair)[0], axes])[0]
 
 
 def _branch(variants: Sequence[QonnxOp], inputs: list[ir.Value]) -> ir.Graph:
