@@ -153,6 +153,78 @@ def test_models_that_do_not_correspond_are_refused(other: str, message: str) -> 
         compare_models(network(), build(other), {"x": X})
 
 
+CHOICE = """g (float[N, 2] x, bool c) => (float[N, 2] y) <float[2] k = {{1, {last}}}>
+  {{ a = Add(x, k) b = Mul(x, k) y = Where(c, a, b) }}"""
+
+
+def test_an_input_without_axes_belongs_to_every_sample() -> None:
+    inputs = {"x": X, "c": np.asarray(True)}
+    models = [build(CHOICE.format(last=last)) for last in (2, 2, 3)]
+    same = compare_models(models[0], models[1], inputs, batch=8)
+    assert (same.equal, same.check.samples) == (True, 30)
+    other = compare_models(models[0], models[2], inputs, batch=8)
+    assert (other.check.samples, other.check.mismatch) == (30, 30)
+    assert other.check.first is not None
+    assert other.check.first.tensor == "Add_0_out0"
+
+
+def test_a_model_without_samples_is_compared_once() -> None:
+    body = "g (bool c) => (float[2] y) <float[2] k = {{1, {last}}}, float[2] l = {{3, 4}}> {{ y = Where(c, k, l) }}"
+    models = [build(body.format(last=last)) for last in (2, 3)]
+    for flag, equal in ((True, 0), (False, 1)):
+        result = compare_models(models[0], models[1], {"c": np.asarray(flag)}, names="file")
+        assert (result.check.samples, result.check.equal) == (1, equal)
+    result = compare_models(models[0], models[1], {"c": np.asarray(True)})
+    assert result.tensors[-1].first is not None
+    assert (result.tensors[-1].name, result.tensors[-1].first.element) == ("global_out", (1,))
+
+
+@pytest.mark.parametrize("batch", ["N", "1"])
+def test_a_tensor_without_samples_in_front_is_compared_too(batch: str) -> None:
+    """The first axis holds something else behind a Transpose; the batch may be fixed."""
+    body = f"""g (float[{batch}, 2] x) => (float[2, {batch}] y) <float[2, 1] k = {{{{1, {{last}}}}}}>
+      {{{{ t = Transpose(x) m = Mul(t, k) y = Relu(m) }}}}"""
+    left, right = (build(body.format(last=last)) for last in (2, 3))
+    assert compare_models(left, left, {"x": X}).equal
+    result = compare_models(left, right, {"x": np.where(np.arange(30)[:, None] < 9, 0, X)}, batch=8)
+    assert result.unpaired_left == ()
+    running = [tensor for tensor in result.tensors if tensor.differing and not tensor.parameter]
+    assert [tensor.name for tensor in running] == ["Mul_0_out0", "global_out"]
+    assert running[0].first is not None
+    assert running[0].first.sample == (8 if batch == "N" else 9)  # of the first batch that differs
+    assert result.check.equal >= 8
+    assert result.check.mismatch + result.check.equal == 30
+
+
+def test_float_sums_of_a_tensor_without_samples_are_rounding() -> None:
+    left, right = (
+        build(f"""g (float[N, 3] x) => (float[1, N] y) <float[3, 1] w = {{0.1, 0.2, -0.3}}, float t = {{{gain}}},
+          float u = {{{1 / gain}}}> {{ m = MatMul(x, w) a = Mul(m, t) b = Mul(a, u) y = Transpose(b) }}""")
+        for gain in (1, 3)
+    )
+    x = np.random.default_rng(2).normal(size=(100, 3)).astype(np.float32)
+    result = compare_models(left, right, {"x": x}, names="file")
+    tensor = result.tensors[-1]
+    assert tensor.name == "y"
+    assert tensor.differing > 0
+    assert result.check.first is not None
+
+
+def test_an_inner_tensor_of_another_shape_is_a_difference() -> None:
+    """Shapes that depend on data are known only when both have run."""
+    body = """g (float[N, 4] x) => (float[N] y) <float c = {{{bound}}}, int64[1] a = {{1}}>
+      {{ h = Greater(x, c) p = NonZero(h) q = Cast<to = 1>(p) u = ReduceMin<keepdims = 0>(q)
+      r = ReduceMax<keepdims = 0>(x, a) y = Add(r, u) }}"""
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    left, right = (build(body.format(bound=bound)) for bound in (2, 5))
+    result = compare_models(left, right, {"x": x})
+    found = {tensor.name: tensor for tensor in result.tensors}
+    assert found["NonZero_0_out0"].other_shape
+    assert not found["global_out"].differing
+    assert not result.equal
+    assert not result.explained
+
+
 def test_wrong_names_of_inputs_are_refused() -> None:
     with pytest.raises(InvalidInput, match="found pixels; expected exactly x"):
         compare_models(network(), network(), {"pixels": X})

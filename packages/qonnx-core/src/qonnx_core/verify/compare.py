@@ -56,13 +56,13 @@ def compare_outputs(
     Raises:
         InvalidInput: an unknown output name, a wrong shape, or different numbers of samples.
     """
-    samples = number_of_samples(inputs)
+    samples = number_of_samples(inputs, scalars=True)
     names = [value.name or "" for value in model.graph.outputs]
     _check_expected(expected, names, samples)
     runner = Runner(model)
     checks: list[Check] = []
     for part in iterate_batches(samples, batch):
-        given = {name: array[part] for name, array in inputs.items()}
+        given = samples_at(inputs, part)
         wanted = {name: np.asarray(array)[part] for name, array in expected.items()}
         found = runner.run(given)
         require_same_shapes(found, wanted, left)
@@ -182,12 +182,12 @@ class Runner:
         quantized = self.analysis.quantized
         found = self.run(inputs, quantized)
         bounds = self.analysis.run(
-            _rows(inputs, differing), _rows({name: found[name] for name in quantized}, differing)
+            samples_at(inputs, differing), samples_at({name: found[name] for name in quantized}, differing)
         )
         out.note(bounds)
         unexplained = np.zeros(len(differing), dtype=bool)
         for name, array in wanted.items():
-            unexplained |= ~within(bounds, name, array[differing], found[name][differing])
+            unexplained |= ~within(bounds, name, array[differing], found[name][differing]).all(axis=1)
         ambiguous = [(decision, decision.ambiguous()) for decision in bounds.decisions]
         for position, sample in enumerate(differing):
             difference = next(
@@ -203,14 +203,15 @@ class Runner:
 
 
 def within(bounds: ErrorBounds, name: str, wanted: Array, found: Array) -> Mask:
-    """Per sample: True where each element is equal on both sides, or both sides are within the bound of exact."""
+    """Return where both sides are equal, or within the bound of exact: ``(N, elements of a sample)``."""
     equal = equal_elements(wanted, found)
     bounded = bounds.tensors.get(name)
     if bounded is not None and bounded.is_real and bounded.value.shape == wanted.shape:
         error, exact = bounded.errors, bounded.real
         near = (_distance(wanted, exact) <= error) & (_distance(found, exact) <= error) & np.isfinite(error)
         equal = equal | near
-    return np.asarray(equal.reshape(len(equal), -1).all(axis=1))
+    rows = np.atleast_1d(equal)
+    return np.asarray(rows.reshape(len(rows), math.prod(rows.shape[1:])))
 
 
 def _distance(values: Array, exact: Float64) -> Float64:
@@ -222,26 +223,26 @@ def _first_ambiguous(decisions: Sequence[tuple[Decision, Mask]], position: int, 
     for decision, ambiguous in decisions:
         if ambiguous.ndim and position < len(ambiguous) and ambiguous[position].any():
             element = first_true(ambiguous[position])
-            return boundary_case(decision, position, sample, element)
+            return boundary_case(decision, (position, *element), sample, element)
     return None
 
 
-def boundary_case(decision: Decision, position: int, sample: int, element: tuple[int, ...]) -> BoundaryCase:
-    """Return what there is to say about one ambiguous decision."""
-    index = (position, *element)
+def boundary_case(decision: Decision, index: tuple[int, ...], sample: int, element: tuple[int, ...]) -> BoundaryCase:
+    """Return what there is to say about one ambiguous decision, at an index into all samples analysed."""
     inside = decision.position.shape == decision.ambiguous().shape
     return BoundaryCase(
         tensor=decision.tensor,
         sample=sample,
         element=element,
         before=float(decision.position[index]) if inside else float("nan"),
-        bound=float(decision.error[index]) if inside else float(np.max(decision.error[position])),
+        bound=float(decision.error[index]) if inside else float(np.max(decision.error[index[:1]])),
         boundary=decision.boundary(index),
     )
 
 
-def _rows(arrays: Mapping[str, Array], rows: NDArray[np.int64]) -> dict[str, Array]:
-    return {name: array[rows] for name, array in arrays.items()}
+def samples_at(arrays: Mapping[str, Array], rows: slice | NDArray[np.int64]) -> dict[str, Array]:
+    """Return some samples of all arrays; one without axes belongs to every sample."""
+    return {name: array[rows] if np.ndim(array) else array for name, array in arrays.items()}
 
 
 def equal_elements(wanted: Array, found: Array) -> Mask:
@@ -287,16 +288,24 @@ def require_same_shapes(found: Mapping[str, Array], other: Mapping[str, Array], 
             )
 
 
-def number_of_samples(arrays: Mapping[str, Array]) -> int:
+def number_of_samples(arrays: Mapping[str, Array], *, scalars: bool = False) -> int:
     """Return the common length of the first axes.
+
+    Args:
+        arrays: arrays by name.
+        scalars: take arrays without axes too, which belong to every sample; if there are no others, that is one sample.
 
     Raises:
         InvalidInput: the arrays have different numbers of samples, one has no axis, or there are none.
     """
-    scalars = [name for name, array in arrays.items() if not np.shape(array)]
-    if scalars:
+    without = [name for name, array in arrays.items() if not np.shape(array)]
+    if without and scalars:
+        arrays = {name: array for name, array in arrays.items() if np.shape(array)}
+        if not arrays:
+            return 1
+    elif without:
         raise InvalidInput(
-            f"samples: {', '.join(scalars)} has no axis; expected samples along the first axis of every array. "
+            f"samples: {', '.join(without)} has no axis; expected samples along the first axis of every array. "
             "Compare the results of two runs instead."
         )
     sizes = {name: np.shape(array)[0] for name, array in arrays.items()}

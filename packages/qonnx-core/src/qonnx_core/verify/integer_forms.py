@@ -178,7 +178,8 @@ class _Comparison:
             return
         wrong = unequal & ~explained[place.row]
         element = first_true(wrong if wrong.any() else unequal)
-        case = boundary_case(decision, place.row, place.sample, _model_index(decision, tensor.port, element))
+        where = _model_index(decision, tensor.port, element)
+        case = boundary_case(decision, (place.row, *where), place.sample, where)
         if wrong.any():
             text = f"before its quantizer the value is {case.before!r} steps, its float error at most {case.bound:.3g}"
             result.add("mismatch", tensor.difference(place.sample, element, text))
@@ -201,14 +202,18 @@ class _Comparison:
         name = unequal[0]
         difference = first_difference(name, sample, wanted[name][sample], outputs[name][sample])
         sides = {n: (wanted[n][rows], outputs[n][rows]) for n in self._outputs}
-        if all(within(bounds, n, *sides[n])[position] for n in self._outputs):
+        if all(within(bounds, n, *sides[n])[position].all() for n in self._outputs):
             result.add("rounding", difference)
             return
         decision = bounds.decision(name)
         if decision is not None:
             explained = decision.explains(decision.levels(sides[name][1]))[position]
             if bool(np.all(explained)):
-                result.add("boundary", difference, boundary_case(decision, position, sample, difference.element))
+                result.add(
+                    "boundary",
+                    difference,
+                    boundary_case(decision, (position, *difference.element), sample, difference.element),
+                )
                 return
         result.add("mismatch", difference)
 

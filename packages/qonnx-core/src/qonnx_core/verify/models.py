@@ -27,6 +27,7 @@ from qonnx_core.verify.compare import (
     first_difference,
     first_true,
     number_of_samples,
+    samples_at,
     within,
 )
 from qonnx_core.verify.error_bounds import ErrorAnalysis, ErrorBounds, iterate_batches
@@ -40,7 +41,9 @@ BATCH = 64
 class TensorDiff:
     """How one tensor of two models compares: in how many samples it differs, and how far apart it is at most.
 
-    ``op_type`` is the operator that makes it; a parameter (a tensor that no input changes) counts as one sample.
+    ``op_type`` is the operator that makes it; a parameter (a tensor that no input changes) counts as one sample, and a
+    tensor without the samples along its first axis as one in each batch, numbered as the first sample of the batch.
+    ``other_shape`` marks one that has another shape in the other model.
     """
 
     name: str
@@ -50,6 +53,7 @@ class TensorDiff:
     differing: int = 0
     largest: float = 0.0
     first: FirstDifference | None = None
+    other_shape: bool = False
 
     def add(self, left: Array, right: Array, offset: int) -> NDArray[np.bool_]:
         """Compare one batch, whose first sample has the number ``offset``; return which samples differ."""
@@ -66,6 +70,12 @@ class TensorDiff:
                 self.first = first_difference(self.name, offset + sample, left[sample], right[sample])
         return unequal
 
+    def add_other_shape(self, samples: int) -> None:
+        """Count samples that cannot be compared, because the tensor has another shape in the other model."""
+        self.samples += samples
+        self.differing += samples
+        self.other_shape = True
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
         return {
@@ -75,6 +85,7 @@ class TensorDiff:
             "samples": self.samples,
             "differing": self.differing,
             "largest": self.largest,
+            "other_shape": self.other_shape,
             "first": None if self.first is None else self.first.to_dict(),
         }
 
@@ -100,8 +111,9 @@ class ModelDiff:
 
     @property
     def explained(self) -> bool:
-        """True where no sample is a mismatch and every parameter is the same."""
-        return self.check.passed and not any(tensor.parameter and tensor.differing for tensor in self.tensors)
+        """True where no sample is a mismatch, and every parameter and every shape is the same."""
+        beyond = any(tensor.other_shape or (tensor.parameter and tensor.differing) for tensor in self.tensors)
+        return self.check.passed and not beyond
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as plain JSON values."""
@@ -135,7 +147,7 @@ def compare_models(
         left: a model; it is not changed.
         right: the other one.
         inputs: one array for each input of the left model under its name, samples first; the right model takes them
-            in order.
+            in order. An array without axes belongs to every sample.
         names: ``cleaned`` cleans both models first and pairs by the names of the format (``Conv_0_out0``); ``file``
             pairs by the names in the files; ``auto`` is ``cleaned`` where both models then have the same nodes in the
             same order, else ``file``, because cleaned names count nodes and would pair strangers.
@@ -153,11 +165,14 @@ def compare_models(
         sides = [_Side(model, cleaned=False) for model in (left, right)]
     given = _inputs(left, right, inputs)
     pairs = _pairs(sides[0], sides[1])
-    samples = number_of_samples(given[0])
+    samples = number_of_samples(given[0], scalars=True)
+    fixed = max(side.fixed_batch for side in sides)
+    if fixed and not all(pair.sampled or pair.parameter for pair in pairs):
+        batch = fixed  # results of several runs can be joined along samples alone
     tensors = {pair.left: TensorDiff(pair.left, pair.op_type, pair.parameter) for pair in pairs}
     checks = []
     for part in iterate_batches(samples, batch):
-        fed = [side.feed({n: a[part] for n, a in arrays.items()}) for side, arrays in zip(sides, given, strict=True)]
+        fed = [side.feed(samples_at(arrays, part)) for side, arrays in zip(sides, given, strict=True)]
         found = [side.run(arrays, pairs, index) for index, (side, arrays) in enumerate(zip(sides, fed, strict=True))]
         checks.append(_compare_batch(sides[1], fed[1], pairs, found, tensors, part, (left_name, right_name)))
     check = Check.merge(checks) if checks else Check(left_name, right_name, 0, 0)
@@ -172,14 +187,16 @@ class _Pair:
     right: str
     op_type: str
     parameter: bool
+    sampled: bool
+    output: bool
 
 
 @dataclass(slots=True)
 class _Tensor:
     op_type: str
     parameter: bool
-    comparable: bool  # samples along the first axis, or a parameter
-    frame: tuple[str, ...]  # the shape of one sample
+    sampled: bool  # samples along the first axis
+    frame: tuple[int | None, ...] | None  # the shape of one sample, or of all where there are none; None: not known
 
 
 class _Side:
@@ -201,6 +218,12 @@ class _Side:
         if self._analysis is None:
             self._analysis = ErrorAnalysis(self.model)
         return self._analysis
+
+    @property
+    def fixed_batch(self) -> int:
+        """The number of samples that the model takes at a time; 0 where it takes any number."""
+        sizes = [value.shape[0] for value in self.model.graph.inputs if value.shape]
+        return max([0, *(size for size in sizes if isinstance(size, int))])
 
     def nodes(self) -> list[tuple[str, int]]:
         """Return the operator and the number of outputs of every node, in order."""
@@ -224,16 +247,22 @@ def _tensors(graph: ir.Graph) -> dict[str, _Tensor]:
     for node in graph:
         for value in node.inputs:
             if value is not None and value.is_initializer() and value.name:
-                found.setdefault(value.name, _Tensor("initializer", True, True, ()))
+                found.setdefault(value.name, _Tensor("initializer", True, False, None))
         runs = has_graphs(node) or any(value in dependent for value in node.inputs)
         for value in node.outputs:
             if runs:
                 dependent.add(value)
             if value.name:
-                sampled = value.shape is not None and len(value.shape) > 0 and str(value.shape[0]) in batch
-                frame = tuple(str(dim) for dim in value.shape)[1:] if runs and value.shape is not None else ()
-                found[value.name] = _Tensor(node.op_type, not runs, sampled or not runs, frame)
+                sampled = runs and value.shape is not None and len(value.shape) > 0 and str(value.shape[0]) in batch
+                found[value.name] = _Tensor(node.op_type, not runs, sampled, _frame(value, sampled) if runs else None)
     return found
+
+
+def _frame(value: ir.Value, sampled: bool) -> tuple[int | None, ...] | None:
+    if value.shape is None:
+        return None
+    sizes = tuple(size if isinstance(size, int) else None for size in value.shape)
+    return sizes[1:] if sampled else sizes
 
 
 def _pairs(left: _Side, right: _Side) -> list[_Pair]:
@@ -247,12 +276,20 @@ def _pairs(left: _Side, right: _Side) -> list[_Pair]:
     for name, mine in left.tensors.items():
         other = outputs.get(name, name)
         theirs = right.tensors.get(other)
-        if theirs is None or not (mine.comparable and theirs.comparable) or mine.parameter != theirs.parameter:
+        if theirs is None or mine.parameter != theirs.parameter:
             continue
-        same = (mine.op_type, mine.frame) == (theirs.op_type, theirs.frame)
-        if name in outputs or (same and other not in outputs.values()):
-            pairs.append(_Pair(name, other, mine.op_type, mine.parameter))
+        sampled, output = mine.sampled and theirs.sampled, name in outputs
+        same = (mine.op_type, mine.sampled) == (theirs.op_type, theirs.sampled) and _alike(mine.frame, theirs.frame)
+        if output or (same and other not in outputs.values()):
+            pairs.append(_Pair(name, other, mine.op_type, mine.parameter, sampled, output))
     return pairs
+
+
+def _alike(left: tuple[int | None, ...] | None, right: tuple[int | None, ...] | None) -> bool:
+    """Return whether two shapes can be the same, as far as they are known."""
+    if left is None or right is None:
+        return True
+    return len(left) == len(right) and all(None in (a, b) or a == b for a, b in zip(left, right, strict=True))
 
 
 def _inputs(left: ir.Model, right: ir.Model, inputs: Mapping[str, Array]) -> list[dict[str, Array]]:
@@ -294,20 +331,23 @@ def _compare_batch(
     seen = _Batch()
     for pair in pairs:
         mine, theirs = np.asarray(found[0][pair.left]), np.asarray(found[1][pair.right])
-        if mine.shape != theirs.shape and pair.parameter:
-            tensors[pair.left].samples = tensors[pair.left].differing = 1
+        tensor = tensors[pair.left]
+        if pair.parameter and part.start:
             continue
-        if mine.shape != theirs.shape:
+        if mine.shape != theirs.shape and pair.output and not pair.parameter:
             raise InvalidInput(
                 f"tensor {pair.left}: its shape is {mine.shape} in {names[0]} and {theirs.shape} in {names[1]}; "
                 "expected the same. Compare models of one network."
             )
-        if pair.parameter:
-            if part.start == 0:
-                tensors[pair.left].add(mine[None], theirs[None], 0)
-            continue
-        seen.pairs.append(pair)
-        seen.unequal.append(tensors[pair.left].add(mine, theirs, part.start))
+        if mine.shape != theirs.shape:
+            tensor.add_other_shape(size if pair.sampled else 1)
+        elif pair.parameter:
+            tensor.add(mine[None], theirs[None], 0)
+        else:
+            sides = (mine, theirs) if pair.sampled else (mine[None], theirs[None])
+            unequal = tensor.add(*sides, part.start)
+            seen.pairs.append(pair)
+            seen.unequal.append(np.broadcast_to(unequal, (size,)))
     outcomes = Outcomes(names[0], names[1], size, part.start)
     rows = np.flatnonzero(np.any(seen.unequal, axis=0)) if seen.unequal else np.zeros(0, np.int64)
     if rows.size:
@@ -324,39 +364,54 @@ def _classify(
     outcomes: Outcomes,
 ) -> None:
     compared = {pair.right for pair in seen.pairs}
-    quantized = {name: found[1][name][rows] for name in right.analysis.quantized if name in compared}
-    bounds = right.analysis.run({n: a[rows] for n, a in fed.items()}, quantized, keep=compared)
+    # what all samples together give is analysed for all of them
+    taken = rows if all(pair.sampled for pair in seen.pairs) else np.arange(outcomes.samples)
+    sampled = {pair.right for pair in seen.pairs if pair.sampled}
+    quantized = {name: found[1][name] for name in right.analysis.quantized if name in compared}
+    quantized = {name: array[taken] if name in sampled else array for name, array in quantized.items()}
+    bounds = right.analysis.run(samples_at(fed, taken), quantized, keep=compared)
     outcomes.note(bounds)
-    near = [within(bounds, p.right, found[0][p.left][rows], found[1][p.right][rows]) for p in seen.pairs]
+    near = [_near(bounds, pair, found[0][pair.left], found[1][pair.right], taken) for pair in seen.pairs]
     hidden = [decision for decision in bounds.decisions if decision.tensor not in compared]
-    for position, sample in enumerate(rows):
+    for position, sample in ((p, s) for p, s in enumerate(taken) if s in rows):
         first = next(i for i, unequal in enumerate(seen.unequal) if unequal[sample])
         beyond = next((i for i, inside in enumerate(near) if not inside[position]), None)
         pair = seen.pairs[first if beyond is None else beyond]
-        mine, theirs = found[0][pair.left][sample], found[1][pair.right][sample]
+        sides = [found[0][pair.left], found[1][pair.right]]
+        mine, theirs = (side[sample] for side in sides) if pair.sampled else sides
         difference = first_difference(pair.left, int(sample), mine, theirs)
         if beyond is None:
             outcomes.add("rounding", difference)
             continue
-        case = _boundary(bounds, pair, mine, theirs, position, int(sample))
+        case = _boundary(bounds, pair, mine, theirs, position if pair.sampled else None, int(sample))
         ambiguous = any(_is_ambiguous(decision.ambiguous(), position) for decision in hidden)
         kind = "boundary" if case is not None or ambiguous else "mismatch"
         outcomes.add(kind, difference, case)
 
 
+def _near(bounds: ErrorBounds, pair: _Pair, mine: Array, theirs: Array, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return for each sample whether a tensor is equal on both sides, or within its error bound."""
+    if pair.sampled:
+        return np.asarray(within(bounds, pair.right, mine[rows], theirs[rows]).all(axis=1))
+    return np.broadcast_to(within(bounds, pair.right, mine, theirs).all(), rows.shape)
+
+
 def _boundary(
-    bounds: ErrorBounds, pair: _Pair, mine: Array, theirs: Array, position: int, sample: int
+    bounds: ErrorBounds, pair: _Pair, mine: Array, theirs: Array, position: int | None, sample: int
 ) -> BoundaryCase | None:
     """Return the decision that may come out as the left model has it, or None where it may not."""
     decision = bounds.decision(pair.right)
     if decision is None:
         return None
     unequal = ~equal_elements(mine, theirs)
-    levels = decision.levels(np.repeat(np.asarray(mine)[None], len(decision.position), axis=0))
-    allowed = decision.explains(levels)[position]
+    levels = np.asarray(mine) if position is None else np.repeat(mine[None], len(decision.position), axis=0)
+    allowed = decision.explains(decision.levels(levels))
+    allowed = allowed if position is None else allowed[position]
     if allowed.shape != unequal.shape or not np.all(allowed[unequal]):
         return None
-    return boundary_case(decision, position, sample, first_true(unequal))
+    element = first_true(unequal)
+    index = element if position is None else (position, *element)
+    return boundary_case(decision, index, sample, element)
 
 
 def _is_ambiguous(mask: NDArray[np.bool_], position: int) -> bool:
