@@ -74,7 +74,7 @@ def test_all_carry_one_version(package: str) -> None:
     version = settings(CORE)["project"]["version"]
     assert settings(package)["project"]["version"] == version
     assert importlib.metadata.version(package) == version
-    assert getattr(importlib.import_module(import_name(package)), "__version__", version) == version
+    assert importlib.import_module(import_name(package)).__version__ == version
 
 
 @each_package

@@ -9,6 +9,8 @@ from backend_finn.backend import BACKEND, FinnBackend
 if TYPE_CHECKING:
     from backend_finn.dialect import ConvertQONNXtoFINN, convert_qonnx_to_finn
 
+__version__ = "0.1.0"
+
 __all__ = ["BACKEND", "ConvertQONNXtoFINN", "FinnBackend", "convert_qonnx_to_finn"]
 
 

@@ -20,7 +20,10 @@ def rules_text(path: Path, form: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: cannot be read as rules ({error}); expected a {form} text file.") from error
+        found = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise InvalidInput(
+            f"{path}: cannot be read as rules ({found}); expected a {form} text file. Check the path."
+        ) from error
 
 
 def rules_mapping(text: str, source: str, keys: str, form: str) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def test_an_input_gets_another_shape(quantized: Path, tmp_path: Path, shape: str
     ("shape", "message"),
     [
         ("v=1,1,8,7", "the model has no input 'v'; expected one of x"),
-        ("1,1,8", "has 3 sizes; input x has 4 axes"),
+        ("1,1,8", "found 3 sizes; expected 4, one for each axis of input x"),
         ("1,1,0,7", "'0' is no size"),
         ("1,1,-3,7", "'-3' is no size"),
     ],

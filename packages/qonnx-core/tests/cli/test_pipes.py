@@ -7,6 +7,7 @@ import os
 import pty
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -143,3 +144,34 @@ def test_one_of_two_models_comes_from_standard_input(model: Path, tmp_path: Path
     assert json.loads(done.stdout)["check"]["equal"] == 3
     done = run("diff", "-", "-", "--data", tmp_path / "x.npy", stdin=model.read_bytes())
     assert b"stands for several inputs" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["info", "{model}"], ["info", "{model}", "--json"], ["clean", "{model}", "-o", "-"], ["zoo", "list"], ["--help"]],
+)
+def test_a_reader_that_has_gone_ends_a_command_without_a_word(arguments: list[str], model: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [word.format(model=model) for word in arguments]
+    done = subprocess.run([*COMMAND, *words], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert done.stderr == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["info", "{model}"], ["clean", "{model}", "-o", "-"], ["--version"]])
+def test_a_full_disk_behind_standard_output_is_one_sentence(arguments: list[str], model: Path) -> None:
+    words = [word.format(model=model) for word in arguments]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*COMMAND, *words], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert [line.startswith(b"error: No space left on device") for line in done.stderr.splitlines()] == [True]
+
+
+def test_closed_standard_streams_are_no_error_and_take_no_file(model: Path) -> None:
+    words = shlex.join([*COMMAND, "clean", str(model)])
+    for closed in (">&-", "2>&-", "<&-", "<&- >&- 2>&-"):
+        assert subprocess.run(["sh", "-c", f"{words} {closed}"], check=False).returncode == 0
+    assert len(load(model.with_name("model_clean.onnx")).graph) > 0

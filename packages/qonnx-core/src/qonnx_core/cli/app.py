@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer.core import TyperCommand
 
 from qonnx_core import __version__
 from qonnx_core.cli import (
@@ -28,7 +29,25 @@ from qonnx_core.cli import (
     view,
     zoo,
 )
-from qonnx_core.cli.guard import INTERRUPTED, guarded, show_tracebacks
+from qonnx_core.cli.guard import EXIT_REFUSED, INTERRUPTED, guarded, show_tracebacks
+
+
+class _Command(TyperCommand):
+    """A subcommand; no argument or option of any of them is ever empty."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse empty words, which would stand for the current folder where a path is meant."""
+        for before, word in zip(["", *args], args, strict=False):
+            option = before if not word and before.startswith("-") else word.removesuffix("=")
+            if not word or (word.startswith("--") and word.endswith("=")):
+                typer.echo(
+                    f"error: {option or 'an argument'}: is empty; expected a name or a value. Check variables of the "
+                    "shell, or leave it out.",
+                    err=True,
+                )
+                raise typer.Exit(EXIT_REFUSED)
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
     name="qonnx",
@@ -93,6 +112,6 @@ COMMANDS = (
     quantize,
 )
 for module in COMMANDS:
-    app.command(module.NAME, help=_flowing(module.HELP))(
+    app.command(module.NAME, cls=_Command, help=_flowing(module.HELP))(
         guarded(module.command, getattr(module, "INTERRUPTED", INTERRUPTED))
     )

@@ -10,6 +10,7 @@ import typer
 from qonnx_core.cli.common import (
     JsonOption,
     ModelArgument,
+    output_option,
     output_path,
     print_json,
     read_and_clean,
@@ -35,10 +36,7 @@ The result computes the same numbers. Example: qonnx clean model.onnx -o clean.o
 
 def command(
     model: ModelArgument,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Where to write; default MODEL_clean.onnx; - is standard output."),
-    ] = None,
+    output: Annotated[Path | None, output_option("MODEL_clean.onnx")] = None,
     with_functions: Annotated[
         bool,
         typer.Option(
@@ -131,7 +129,8 @@ def set_input_shapes(model: ir.Model, texts: list[str]) -> None:
         known = inputs[name].shape
         if known is not None and len(known) != len(sizes):
             raise InvalidInput(
-                f"--input-shape {text}: has {len(sizes)} sizes; input {name} has {len(known)} axes. Give one for each."
+                f"--input-shape {text}: found {len(sizes)} sizes; expected {len(known)}, one for each axis of input "
+                f"{name}. Write for example {name}={','.join(str(size) for size in known)}."
             )
         inputs[name].shape = ir.Shape([int(size) if size.isdecimal() else size for size in sizes])
 

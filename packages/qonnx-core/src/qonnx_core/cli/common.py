@@ -49,6 +49,14 @@ ModelArgument = Annotated[
         autocompletion=model_files,
     ),
 ]
+
+
+def output_option(default: str | None = None) -> Any:
+    """Return the option that says where a model is written, and where it goes without the option."""
+    otherwise = "" if default is None else f"; default {default}"
+    return typer.Option("--output", "-o", help=f"Where to write{otherwise}; - is standard output.")
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
 InputTypeOption = Annotated[
     list[str] | None,
@@ -155,7 +163,7 @@ def output_path(output: Path | None, model: Path, suffix: str) -> Path:
     """Return where a changed model goes: as asked for, else beside the model, or to standard output as it came.
 
     Raises:
-        InvalidInput: the model's path has no file name, such as ``.`` or nothing.
+        InvalidInput: the model's path has no file name, such as ``.``.
     """
     if output is not None:
         return output

@@ -11,6 +11,8 @@ import typer
 from qonnx_core.cli.common import (
     JsonOption,
     ModelArgument,
+    output_option,
+    output_path,
     print_json,
     progress_console,
     read_model,
@@ -47,7 +49,7 @@ class ZeroPointOption(StrEnum):
 
 def command(
     model: ModelArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write; - is standard output.")],
+    output: Annotated[Path | None, output_option("MODEL_FORM.onnx, or MODEL_converted.onnx")] = None,
     to: Annotated[Form | None, typer.Option("--to", help="The form to write.")] = None,
     opset: Annotated[
         int | None, typer.Option("--opset", help="Opset of the standard operators, from 9; default 21 or the model's.")
@@ -77,7 +79,8 @@ def command(
 
     if to is None and opset is None and ir_version is None:
         raise InvalidInput("convert: nothing is asked for; expected --to, --opset or --ir-version. Give one of them.")
-    out = remarks_console(output, json_output)
+    target = output_path(output, model, "converted" if to is None else to.value)
+    out = remarks_console(target, json_output)
     source = read_model(model)
     if opset is not None and opset > source.opset_imports[""]:
         source = convert_opset(source, opset)  # newer opsets have more forms
@@ -96,12 +99,12 @@ def command(
     written = result.model
     if opset is not None and opset != written.opset_imports[""]:
         written = convert_opset(written, opset)
-    write_model(written, output, with_functions=to is Form.FUNCTIONS, ir_version=ir_version)
+    write_model(written, target, with_functions=to is Form.FUNCTIONS, ir_version=ir_version)
     if json_output:
         form = None if to is None else to.value
-        found = {"output": str(output), "form": form, "converted": result.converted, "kept": list(result.kept)}
+        found = {"output": str(target), "form": form, "converted": result.converted, "kept": list(result.kept)}
         print_json({**found, "opset": written.opset_imports[""]})
         return
-    out.print(f"{spoken(output)}: {result.converted} converted, {len(result.kept)} kept", markup=False)
+    out.print(f"{spoken(target)}: {result.converted} converted, {len(result.kept)} kept", markup=False)
     for reason in result.kept:
         progress_console().print(f"kept: {reason}", markup=False)

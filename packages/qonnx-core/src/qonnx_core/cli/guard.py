@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -53,15 +54,19 @@ def guarded(command: Callable[P, R], interrupted: str = INTERRUPTED) -> Callable
             typer.echo(interrupted, err=True)
             code = 128 + stop.number if isinstance(stop, Terminated) else EXIT_INTERRUPTED
             raise typer.Exit(code) from None
-        except BrokenPipeError:
-            raise  # whoever read the output has seen enough; the application ends without a word
         except (QonnxError, OSError, MemoryError) as error:
-            if _state["tracebacks"]:
-                raise
-            typer.echo(f"error: {sentence(error)}", err=True)
-            raise typer.Exit(exit_code(error)) from None
+            raise typer.Exit(refused(error)) from None
 
     return run
+
+
+def refused(error: Exception) -> int:
+    """Say an error on standard error, with its traceback where that is wanted, and return its exit code."""
+    if _state["tracebacks"]:
+        traceback.print_exception(error)
+    else:
+        typer.echo(f"error: {sentence(error)}", err=True)
+    return exit_code(error)
 
 
 @contextmanager

@@ -42,9 +42,10 @@ def command(
     from qonnx_core.partition import Rules
     from qonnx_core.partition import partition as cut
 
+    read_rules = Rules.from_file(rules)
     original, cleaned = read_and_clean(model)
     grids = input_grids(cleaned, input_names(original, cleaned), input_types(input_type), None)
-    result = cut(cleaned, Rules.from_file(rules), grids, backends=sorted(plugins.backends()))
+    result = cut(cleaned, read_rules, grids, backends=sorted(plugins.backends()))
     output.mkdir(parents=True, exist_ok=True)
     written = []
     for part in result.parts:

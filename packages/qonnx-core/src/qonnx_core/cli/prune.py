@@ -12,6 +12,7 @@ from qonnx_core.cli.common import (
     JsonOption,
     ModelArgument,
     input_types,
+    output_option,
     output_path,
     print_json,
     progress_console,
@@ -53,10 +54,7 @@ def command(
         bool, typer.Option("--partial", help="Remove what can go and say why the rest stays, instead of refusing.")
     ] = False,
     input_type: InputTypeOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Where to write; default MODEL_pruned.onnx; - is standard output."),
-    ] = None,
+    output: Annotated[Path | None, output_option("MODEL_pruned.onnx")] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Prune a model and write it."""

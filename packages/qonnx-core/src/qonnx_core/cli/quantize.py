@@ -10,6 +10,7 @@ import typer
 from qonnx_core.cli.common import (
     JsonOption,
     ModelArgument,
+    output_option,
     print_json,
     read_and_clean,
     remarks_console,
@@ -42,7 +43,7 @@ qonnx quantize model.onnx --fixed-point 'FIXED<16,6>' --op-type Add --op-type Mu
 
 def command(
     model: ModelArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write; - for standard output.")],
+    output: Annotated[Path, output_option()],
     config: Annotated[Path | None, typer.Option("--config", help="The rules, YAML or JSON.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="An .npz with samples, for `scale: data`.")] = None,
     fixed_point: Annotated[

@@ -11,6 +11,7 @@ from qonnx_core.cli.common import (
     JsonOption,
     console,
     model_files,
+    output_option,
     print_json,
     read_model,
     remarks_console,
@@ -41,9 +42,7 @@ def command(
         list[str] | None,
         typer.Option("--pass", metavar="NAME[:ARG=VALUE,...]", help="A pass to run; may be repeated."),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write the changed model; - for standard output.")
-    ] = None,
+    output: Annotated[Path | None, output_option()] = None,
     clean: Annotated[bool, typer.Option("--clean", help="Clean the model up first, as `qonnx clean` does.")] = False,
     list_passes: Annotated[bool, typer.Option("--list", help="List all passes with their arguments and stop.")] = False,
     json_output: JsonOption = False,

@@ -13,6 +13,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from qonnx_core.errors import InvalidInput, InvalidModel
+from qonnx_core.execute.messages import runtime_message
 from qonnx_core.execute.providers import CPU, CUDA, missing, provider_names
 from qonnx_core.formats.writer import serialize, total_bytes
 from qonnx_core.ir.memory import give_back
@@ -154,8 +155,8 @@ def open_plain(plain: PlainGraph, outputs: Sequence[str], settings: SessionSetti
 
 def _not_accepted(error: Exception) -> InvalidModel:
     return InvalidModel(
-        f"model: onnxruntime does not accept it: {' '.join(str(error).split())}; expected operators and types that "
-        "it can run. Check the node named there."
+        f"model: onnxruntime does not accept it: {runtime_message(error)}; expected operators and types that "
+        "it can run. Cast to float32, or use another operator."
     )
 
 
