@@ -12,10 +12,13 @@ from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.constants import constant_tensor
 from qonnx_core.ir.long_vectors import longest_vector
 from qonnx_core.ir.sizes import check_sizes
+from qonnx_core.ops.ceiled_pools import DOMAIN as SHAPES_DOMAIN
+from qonnx_core.ops.ceiled_pools import rename_ceiled_pool
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.registry import check_parameters, default_registry, op_class_of
 from qonnx_core.ops.schemas import register_schemas, schema_name
 from qonnx_core.passes.base import has_graphs, is_standard
+from qonnx_core.passes.inferred_symbols import settle_symbols
 
 _SMALL_ELEMENTS = 128  # tensors up to this size are shown to the inference, because shapes can follow from their values
 
@@ -75,9 +78,10 @@ def _infer(proto: onnx.ModelProto, computed: bool) -> onnx.ModelProto:
     ``onnx`` then keeps every element of every vector by itself, so that long vectors would take hours.
     """
     inferred = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=False)
-    if not computed or longest_vector(inferred.graph) > _LONG_VECTOR:
-        return inferred
-    return shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+    if computed and longest_vector(inferred.graph) <= _LONG_VECTOR:
+        inferred = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+    settle_symbols(proto, inferred)
+    return inferred
 
 
 def _has_computed_shapes(model: ir.Model) -> bool:
@@ -105,6 +109,7 @@ def _skeleton(model: ir.Model, *, simplified: bool = True) -> onnx.ModelProto:
     proto = onnx.ModelProto(ir_version=max(model.ir_version or 0, 10))
     for domain, version in model.opset_imports.items():
         proto.opset_import.add(domain=domain, version=version)
+    proto.opset_import.add(domain=SHAPES_DOMAIN, version=1)
     for function in model.functions.values():
         ir.serde.serialize_function_into(proto.functions.add(), function)
     graph = proto.graph
@@ -202,7 +207,11 @@ def _infers_by_broadcasting(op: type[QonnxOp]) -> bool:
 
 
 def _use_schema_names(node: onnx.NodeProto, model: ir.Model) -> None:
-    """Give our operators, those of graphs inside the node included, the names under which ``onnx`` knows them."""
+    """Give our operators, those of graphs inside the node included, the names under which ``onnx`` knows them.
+
+    Pools that round up get the one under which their inference is right.
+    """
+    rename_ceiled_pool(node)
     if node.domain not in ("", "ai.onnx"):
         imported = model.opset_imports.get(node.domain)
         found = default_registry().find(node.domain, node.op_type, imported)
