@@ -16,6 +16,21 @@ OPERATORS = {
     *("Reshape", "Flatten", "Transpose", "Pad", "Relu", "Clip"),
 }
 
+VARIED = {
+    *(
+        "ConvTranspose",
+        "DepthToSpace",
+        "Resize",
+        "QuantAvgPool2d",
+        "GlobalMaxPool",
+        "ReduceSum",
+        "If",
+        "Shape",
+        "Gather",
+    ),
+    *("Constant", "Dropout", "Identity", "Cast", "Where", "PRelu", "Slice", "Tile", "Squeeze", "Unsqueeze", "Split"),
+}
+
 
 def test_a_seed_gives_the_same_bytes_every_time() -> None:
     first, second = (random_graph(7, "mixed") for _ in range(2))
@@ -30,8 +45,19 @@ def test_every_operator_of_networks_is_in_some_of_sixty_graphs() -> None:
     assert found >= OPERATORS
 
 
+def test_varied_graphs_have_the_forms_of_exporters_and_volumes() -> None:
+    graphs = [random_graph(seed, "varied", batch="N").model.graph for seed in range(100)]
+    nodes = [node for graph in graphs for node in graph]
+    assert {node.op_type for node in nodes} >= VARIED
+    attributes = {(node.op_type, name) for node in nodes for name in node.attributes}
+    for op_type in ("Conv", "MaxPool"):
+        assert {(op_type, name) for name in ("auto_pad", "dilations", "pads", "strides")} <= attributes
+    assert {("MaxPool", "ceil_mode"), ("AveragePool", "count_include_pad"), ("Gemm", "alpha")} <= attributes
+    assert {len(graph.inputs[0].shape or ()) for graph in graphs} == {3, 4, 5}
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(random_graphs(batch="N"))
+@given(random_graphs(batch="N") | random_graphs("varied", batch="N"))
 def test_the_numbers_of_every_tensor_lie_on_its_grid_with_room_for_exact_sums(graph: RandomGraph) -> None:
     names = [name for name in graph.known if name != "x"]
     arrays = compile_model(graph.model).run(graph.more_inputs(8), names)
@@ -43,7 +69,7 @@ def test_the_numbers_of_every_tensor_lie_on_its_grid_with_room_for_exact_sums(gr
         assert max(abs(low), abs(high)) * 2.0**-grid <= 2**24, name
 
 
-@pytest.mark.parametrize("kind", ["mlp", "cnn", "mixed"])
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "mixed", "varied"])
 def test_graphs_of_any_numbers_run_too(kind: Kind) -> None:
     for seed in range(5):
         graph = random_graph(seed, kind, exact=False, size=12, trunc_version=2)

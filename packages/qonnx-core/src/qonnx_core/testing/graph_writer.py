@@ -78,6 +78,10 @@ class GraphWriter:
         """Return scalar float32 initializers."""
         return [self.constant(np.asarray(number, np.float32)) for number in numbers]
 
+    def numbers_vector(self, *numbers: float) -> ir.Value:
+        """Return one float32 vector as an initializer."""
+        return self.constant(np.asarray(numbers, np.float32))
+
     def ints(self, *numbers: int) -> ir.Value:
         """Return one int64 vector as an initializer."""
         return self.constant(np.asarray(numbers, np.int64))

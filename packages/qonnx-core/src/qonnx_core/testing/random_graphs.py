@@ -11,6 +11,7 @@ variance whose root is one, and averages are over a power of two of elements, so
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,32 @@ from hypothesis import strategies as st
 from qonnx_core.formats.normalize import normalize
 from qonnx_core.ir.verify import verify
 from qonnx_core.testing.graph_writer import QONNX, Array, GraphWriter, Tensor
+from qonnx_core.testing.random_exporter_layers import (
+    Layer,
+    attention,
+    bipolar_dense,
+    branch,
+    computed_reshape,
+    gemm,
+    in_double,
+    matrix_behind_last,
+    moved_axes,
+    pointwise,
+    repeated_quants,
+    shared_constant,
+    without_effect,
+)
+from qonnx_core.testing.random_image_layers import (
+    any_conv,
+    any_pool,
+    branches,
+    conv_transpose,
+    quant_avg_pool,
+    squeeze_excite,
+    upsampled,
+    whole_image,
+    with_zero_channels,
+)
 from qonnx_core.testing.random_layers import (
     average,
     batch_norm,
@@ -34,7 +61,7 @@ from qonnx_core.testing.random_layers import (
 )
 from qonnx_core.testing.random_quantizers import activation
 
-Kind = Literal["mlp", "cnn", "mixed"]
+Kind = Literal["mlp", "cnn", "mixed", "varied"]
 INPUT_GRID = -3
 INPUT_BOUND = 8.0
 
@@ -66,13 +93,14 @@ def random_graph(
     Args:
         seed: any whole number of 0 or more.
         kind: ``mlp`` has an input ``(N, F)``; ``cnn`` one of ``(N, C, H, W)`` or ``(N, C, W)``, and images throughout;
-            ``mixed`` starts as ``cnn`` and ends as ``mlp``.
+            ``mixed`` starts as ``cnn`` and ends as ``mlp``; ``varied`` does so too, with volumes ``(N, C, D, H, W)``
+            as well, and with all the forms in which exporters write layers and what stands around them.
         exact: all sums are exact in float32 (see above); else scales and constants are any numbers.
         size: the number of steps, each of one layer or a few nodes.
         batch: the size of the batch in the file, or the name of a free one; a free one gets three frames as input.
         trunc_version: the version of the QONNX domain, 1 or 2, which is that of Trunc; 0 leaves it to the seed.
     """
-    generator = np.random.default_rng((seed, {"mlp": 0, "cnn": 1, "mixed": 2}[kind]))
+    generator = np.random.default_rng((seed, {"mlp": 0, "cnn": 1, "mixed": 2, "varied": 3}[kind]))
     writer = GraphWriter(generator, batch)
     version = trunc_version or writer.pick(1, 2)
     shape = _input_shape(writer, kind)
@@ -83,9 +111,10 @@ def random_graph(
     tensors = [writer.remember(x)]
     images = size if kind == "cnn" else size // 2
     for step in range(size):
-        if kind == "mixed" and step == images:
+        if kind in ("mixed", "varied") and step == images:
             x = _flattened(writer, x)
-        x = _layer(writer, tensors, x, exact, version)
+        make = _varied_layer if kind == "varied" and writer.chance(0.75) else _layer
+        x = make(writer, tensors, x, exact, version)
         tensors.append(writer.remember(x))
     outputs = [x.value if x.value is not source else writer.same(x, "Relu").value]
     aside = writer.choose(tensors).value
@@ -125,6 +154,8 @@ def _input_shape(writer: GraphWriter, kind: Kind) -> tuple[int, ...]:
     if kind == "mlp":
         return (1, writer.choose([3, 4, 6, 8]))
     channels = writer.choose([1, 2, 3, 4])
+    if kind == "varied" and writer.chance(0.15):
+        return (1, channels, 3, 4, 2)
     return (
         (1, channels, writer.choose([6, 8])) if writer.chance(0.2) else (1, channels, *writer.choose([(6, 6), (8, 5)]))
     )
@@ -184,6 +215,32 @@ def _layer(writer: GraphWriter, tensors: list[Tensor], x: Tensor, exact: bool, v
             return average(writer, x, exact)
         case _:
             return pad(writer, x)
+
+
+def _varied_layer(writer: GraphWriter, tensors: list[Tensor], x: Tensor, exact: bool, version: int) -> Tensor:
+    """Return the tensor after one random step of the forms that the other kinds of graphs do not have."""
+    if exact and x.steps > 2.0**18:
+        x = activation(writer, x, exact, version, bits=4)
+    layer: Layer = writer.choose(_varied_choices(writer, x))
+    return layer(writer, x, exact, version)
+
+
+def _varied_choices(writer: GraphWriter, x: Tensor) -> list[Layer]:
+    """Return what can come next, with what should come often in there more than once."""
+    if math.prod(x.shape) > 600:  # before images grow without end
+        return [_plain(any_pool)] if len(x.shape) > 2 else [gemm]
+    quiet = (computed_reshape, without_effect, shared_constant, in_double, branch, pointwise, moved_axes)
+    choices = [*map(_plain, quiet), repeated_quants]
+    if len(x.shape) == 2:
+        return [*choices, gemm, gemm, _plain(bipolar_dense), _plain(bipolar_dense)]
+    pools = (any_pool, any_pool, quant_avg_pool) if writer.chance(0.8) else (whole_image,)
+    images = (any_conv, any_conv, conv_transpose, upsampled, upsampled, branches, with_zero_channels, squeeze_excite)
+    return [*choices, *images, *map(_plain, pools), matrix_behind_last, attention]
+
+
+def _plain(layer: Callable[[GraphWriter, Tensor], Tensor]) -> Layer:
+    """Return the layer as one that makes no difference for exact graphs and versions of the domain."""
+    return lambda writer, x, exact, version: layer(writer, x)
 
 
 def _flattened(writer: GraphWriter, x: Tensor) -> Tensor:

@@ -17,21 +17,21 @@ _MOST_STEPS = 2.0**20  # what a tensor may reach without a quantizer before the 
 def dense(writer: GraphWriter, x: Tensor, exact: bool, version: int) -> Tensor:
     """Return the tensor after MatMul or Gemm, with weights that can be transposed and a bias."""
     rows, columns = x.shape[1], writer.choose([2, 3, 4, 6, 8])
-    x = _fine_enough(writer, x, rows, exact, version)
+    x = fine_enough(writer, x, rows, exact, version)
     form = writer.choose(["MatMul", "MatMul", "Transpose", "Gemm", "GemmB"])
     turned = form in ("Transpose", "GemmB")
     w, grid, bound = weights(writer, (columns, rows) if turned else (rows, columns), 0 if turned else 1, exact)
-    out = _sum_of(x, grid, bound, rows)
+    out = sum_of(x, grid, bound, rows)
     shape = (1, columns)
     if form.startswith("Gemm"):
-        bias = _bias(writer, out, (columns,)) if writer.chance(0.6) else None
+        bias = bias_for(writer, out, (columns,)) if writer.chance(0.6) else None
         extra = [w] if bias is None else [w, writer.constant(bias)]
         most = 0.0 if bias is None else float(np.abs(bias).max())
         attributes = {"transB": int(turned)}
-        return writer.same(x, "Gemm", extra, shape=shape, attributes=attributes, **_widened(out, most))
+        return writer.same(x, "Gemm", extra, shape=shape, attributes=attributes, **widened(out, most))
     if turned:
         w = writer.node("Transpose", [w], (rows, columns), fixed=True, perm=[1, 0])
-    y = writer.same(x, "MatMul", [w], shape=shape, **_widened(out, 0.0))
+    y = writer.same(x, "MatMul", [w], shape=shape, **widened(out, 0.0))
     return _biased(writer, y, (columns,)) if writer.chance(0.4) else y
 
 
@@ -43,7 +43,7 @@ def conv(writer: GraphWriter, x: Tensor, exact: bool, version: int) -> Tensor:
     group = writer.choose([1, 1, group, channels])
     filters = group * (writer.pick(1, 2) if group > 1 else writer.choose([2, 3, 4, 6]))
     terms = channels // group * math.prod(kernel)
-    x = _fine_enough(writer, x, terms, exact, version)
+    x = fine_enough(writer, x, terms, exact, version)
     stride = tuple(writer.choose([1, 1, 2]) for _ in kernel)
     dilation = tuple(2 if size > 1 and 2 * (size - 1) + 1 <= extent and writer.chance(0.1) else 1
                      for size, extent in zip(kernel, spatial, strict=True))  # fmt: skip
@@ -57,15 +57,15 @@ def conv(writer: GraphWriter, x: Tensor, exact: bool, version: int) -> Tensor:
     if group == 1 and writer.chance(0.3):
         del attributes["group"]
     w, grid, bound = weights(writer, (filters, channels // group, *kernel), 0, exact)
-    out = _sum_of(x, grid, bound, terms)
-    bias = _bias(writer, out, (filters,)) if writer.chance(0.4) else None
+    out = sum_of(x, grid, bound, terms)
+    bias = bias_for(writer, out, (filters,)) if writer.chance(0.4) else None
     sizes = tuple(
         (extent + first + last - d * (size - 1) - 1) // step + 1
         for extent, first, last, d, size, step in zip(spatial, before, after, dilation, kernel, stride, strict=True)
     )
     extra = [w] if bias is None else [w, writer.constant(bias)]
     most = 0.0 if bias is None else float(np.abs(bias).max())
-    return writer.same(x, "Conv", extra, shape=(1, filters, *sizes), attributes=attributes, **_widened(out, most))
+    return writer.same(x, "Conv", extra, shape=(1, filters, *sizes), attributes=attributes, **widened(out, most))
 
 
 def batch_norm(writer: GraphWriter, x: Tensor, exact: bool) -> Tensor:
@@ -199,7 +199,7 @@ def pad(writer: GraphWriter, x: Tensor) -> Tensor:
     )
 
 
-def _fine_enough(writer: GraphWriter, x: Tensor, terms: int, exact: bool, version: int) -> Tensor:
+def fine_enough(writer: GraphWriter, x: Tensor, terms: int, exact: bool, version: int) -> Tensor:
     """Return the tensor, quantized where a sum of so many products with weights could leave float32's integers."""
     coarsest_weights = 2.0**7  # steps of the widest weights here, with scales per channel
     if not exact or x.steps * coarsest_weights * terms <= SIGNIFICAND / 4:
@@ -207,21 +207,23 @@ def _fine_enough(writer: GraphWriter, x: Tensor, terms: int, exact: bool, versio
     return activation(writer, x, exact, version, bits=3)
 
 
-def _sum_of(x: Tensor, grid: int, bound: float, terms: int) -> Tensor:
+def sum_of(x: Tensor, grid: int, bound: float, terms: int) -> Tensor:
     """Return what is known of a sum of so many products with weights of this grid and bound."""
     end = x.bound * bound * terms
     return replace(x, grid=x.grid + grid, low=-end, high=end)
 
 
-def _widened(x: Tensor, more: float) -> dict[str, Any]:
+def widened(x: Tensor, more: float) -> dict[str, Any]:
+    """Return what is known of a tensor to which numbers of up to this magnitude are added."""
     return {"grid": x.grid, "low": x.low - more, "high": x.high + more}
 
 
-def _bias(writer: GraphWriter, out: Tensor, shape: tuple[int, ...]) -> Array:
+def bias_for(writer: GraphWriter, out: Tensor, shape: tuple[int, ...]) -> Array:
+    """Return numbers on the grid of a sum that leave it room for exact float32."""
     most = max(1, int(min(out.steps / 4, 64)))
     return np.asarray(writer.generator.integers(-most, most + 1, shape) * 2.0**out.grid, np.float32)
 
 
 def _biased(writer: GraphWriter, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    bias = _bias(writer, x, shape)
-    return writer.same(x, "Add", [writer.constant(bias)], **_widened(x, float(np.abs(bias).max())))
+    bias = bias_for(writer, x, shape)
+    return writer.same(x, "Add", [writer.constant(bias)], **widened(x, float(np.abs(bias).max())))

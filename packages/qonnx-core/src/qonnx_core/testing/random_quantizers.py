@@ -165,7 +165,7 @@ def _thresholds(writer: GraphWriter, x: Tensor, exact: bool) -> Tensor:
     if bits == 1:
         scale, bias, datatype = (2.0, -1.0, "BIPOLAR") if writer.chance(0.5) else (1.0, 0.0, "BINARY")
     attributes = {"out_dtype": datatype, "out_scale": scale, "out_bias": bias}
-    attributes["data_layout"] = {2: "NC", 3: "NCW", 4: "NCHW"}[len(x.shape)]
+    attributes["data_layout"] = {2: "NC", 3: "NCW", 4: "NCHW", 5: "NCDHW"}[len(x.shape)]
     inputs = [x.value, writer.constant(np.sort(table, axis=1).astype(np.float32), "thresholds")]
     value = writer.node("MultiThreshold", inputs, x.shape, domain=QONNX, **attributes)
     grid = min(int(math.log2(scale)), 0)
