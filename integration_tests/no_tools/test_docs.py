@@ -212,6 +212,26 @@ def test_every_transformation_and_method_of_the_reference_is_in_the_tables() -> 
     assert theirs <= named, sorted(theirs - named)
 
 
+def test_every_option_of_the_commands_of_the_reference_is_in_the_tables() -> None:
+    """Read from their sources, because some of them do not start without further packages."""
+    if importlib.util.find_spec("qonnx") is None:
+        pytest.skip("qonnx, the reference, is not installed")
+    page = (ROOT / "docs" / "coming-from.md").read_text("utf-8")
+    left = [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| `qonnx-")]
+    scripts = importlib.metadata.distribution("qonnx").entry_points.select(group="console_scripts")
+    assert len(scripts) >= 9
+    for entry in scripts:
+        module = importlib.util.find_spec(entry.module)
+        assert module is not None
+        assert module.origin is not None
+        text = Path(module.origin).read_text("utf-8")
+        functions = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+        (command,) = re.findall(r"clize\.run\((\w+)\)", text)
+        wanted = {f"--{word.arg.replace('_', '-')}" for word in functions[command].args.kwonlyargs}
+        named = {option for row in left if f"`{entry.name} " in row for option in re.findall(r"--[\w-]+", row)}
+        assert wanted == named, entry.name
+
+
 @pytest.mark.parametrize("span", sorted({span for span in right_column() if span.startswith("qonnx ")}))
 def test_a_command_beside_another_tools_exists_with_its_options(span: str, site: ModuleType) -> None:
     import docs_commands

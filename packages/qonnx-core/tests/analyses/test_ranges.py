@@ -171,6 +171,10 @@ def test_the_command_prints_ranges(tmp_path: Path) -> None:
     assert found["MatMul_0_out0"]["values"] == [-3, 5]
     assert found["MatMul_0_out0"]["zero_stuck_channels"] == [1]
     assert "global_in" not in found
+    result = run.invoke(app, ["range", str(path), "--tensor", "MatMul_*", "--tensor", "global_out", "--json"])
+    assert [row["name"] for row in json.loads(result.stdout)] == ["MatMul_0_out0", "global_out"]
+    result = run.invoke(app, ["range", str(path), "--tensor", "nowhere"])
+    assert (result.exit_code, "tensor 'nowhere'" in result.stderr) == (1, True)
     for option, message in (("1", "expected two numbers"), ("u=0,1", "has no input u")):
         result = run.invoke(app, ["range", str(path), "--input-range", option])
         assert result.exit_code == 1

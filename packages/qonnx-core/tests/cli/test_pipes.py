@@ -175,3 +175,25 @@ def test_closed_standard_streams_are_no_error_and_take_no_file(model: Path) -> N
     for closed in (">&-", "2>&-", "<&-", "<&- >&- 2>&-"):
         assert subprocess.run(["sh", "-c", f"{words} {closed}"], check=False).returncode == 0
     assert len(load(model.with_name("model_clean.onnx")).graph) > 0
+
+
+def test_rules_and_samples_come_from_standard_input(model: Path, tmp_path: Path) -> None:
+    width = int(load(model).graph.inputs[0].shape[1])
+    np.save(tmp_path / "x.npy", np.ones((3, width), np.float32))
+    rules = b"quantize: [{match: {op_type: MatMul}, input: {bits: 4, scale: data}}]"
+    (tmp_path / "rules.yaml").write_bytes(rules)
+    written = []
+    for config, data in (("-", tmp_path / "x.npy"), (tmp_path / "rules.yaml", "-")):
+        out = tmp_path / f"{len(written)}.onnx"
+        given = rules if config == "-" else (tmp_path / "x.npy").read_bytes()
+        done = run("quantize", model, "--config", config, "--data", data, "-o", out, stdin=given)
+        assert done.returncode == 0, done.stderr
+        written.append(out.read_bytes())
+    assert written[0] == written[1]
+    done = run("prune", model, "--channels", "-", stdin=b"{nowhere: {0: [1]}}")
+    assert b"nowhere" in done.stderr
+    options = ("--input-type", "UINT2", "-o", tmp_path / "parts", "--json")
+    done = run("partition", model, "--rules", "-", *options, stdin=b"default: nobody")
+    assert b"nobody" in done.stderr
+    for words in (("quantize", "--config", "-", "-o", "x.onnx"), ("prune", "--channels", "-")):
+        assert b"stands for several inputs" in run(words[0], "-", *words[1:], stdin=b"x").stderr

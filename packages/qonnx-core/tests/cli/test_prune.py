@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import onnx.parser
 import onnx_ir as ir
+import pytest
 from typer.testing import CliRunner
 
 from qonnx_core import compile_model, load, save
 from qonnx_core.cli.app import app
+from qonnx_core.errors import InvalidInput
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.ir.annotations import set_sparsity
+from qonnx_core.passes.prune.masks import read_channels
 
 MODEL = """<ir_version: 10, opset_import: ["": 21]> g (float[N, 2] x) => (float[N, 2] y)
 <float[2, 3] w = {1, 2, 0, 3, 4, 0}, float[3, 2] v = {1, 2, 3, 4, 5, 6}>
@@ -83,3 +86,13 @@ def test_types_of_inputs_prove_more(tmp_path: Path) -> None:
     code, out, _ = run("prune", source, "--zero-channels", "--input-type", "UINT8", "-o", target, "--json")
     assert code == 0
     assert json.loads(out)["removed"]["w"] == {"1": [1, 2]}
+
+
+def test_the_channel_sets_of_other_tools_are_read(tmp_path: Path) -> None:
+    """They are the text of a Python dictionary with sets."""
+    file = tmp_path / "channels.txt"
+    file.write_text("{'Relu_0_out0': {1: {0, 3}, 2: {1}}}")
+    assert read_channels(file) == {"Relu_0_out0": {1: {0, 3}, 2: {1}}}
+    file.write_text("{'Relu_0_out0': {1: {a, 3}}}")
+    with pytest.raises(InvalidInput, match="expected the number of an axis and a list of channels"):
+        read_channels(file)

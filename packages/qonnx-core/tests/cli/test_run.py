@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from typer.testing import CliRunner
 
@@ -127,6 +128,42 @@ def test_pixels_become_numbers_from_0_to_1(model: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected["global_out"])
 
 
+def test_centered_pixels_become_numbers_from_minus_1_to_1(model: Path, data: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 6)).astype(np.uint8)
+    np.save(tmp_path / "u.npy", pixels)
+    run("run", model, "--data", tmp_path / "u.npy", "--pixels", "--center", "-o", tmp_path / "y.npy")
+    centered = 2 * (pixels.astype(np.float32) / np.float32(255)) - np.float32(1)
+    expected = compile_model(load(model)).run({"global_in": centered})
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected["global_out"])
+    code, _, err = run("run", model, "--data", tmp_path / "u.npy", "--center")
+    assert (code, "--center: stands alone; expected --pixels with it" in err) == (1, True)
+    code, _, err = run("run", model, "--data", data, "--pixels")
+    assert (code, "--pixels: found inputs global_in of float32; expected integers" in err) == (1, True)
+
+
+@pytest.mark.parametrize("size", [2, 4, 100])
+def test_only_the_first_samples_are_run(size: int, model: Path, tmp_path: Path) -> None:
+    wanted = outputs(model)["global_out"]
+    np.savez(tmp_path / "d.npz", x=X, y=wanted, labels=wanted.argmax(axis=1))
+    arguments = ("--samples", 5, "--batch-size", size, "-o", tmp_path / "o.npz", "--json")
+    code, out, _ = run("run", model, "--data", tmp_path / "d.npz", *arguments)
+    found = json.loads(out)
+    assert (code, found["check"]["samples"], found["accuracy"]["samples"]) == (0, 5, 5)
+    np.testing.assert_array_equal(np.load(tmp_path / "o.npz")["global_out"], wanted[:5])
+    code, out, _ = run("run", model, "--data", tmp_path / "d.npz", "--samples", 100, "--json")
+    assert json.loads(out)["check"]["samples"] == len(X)
+
+
+def test_json_has_texts_for_numbers_that_it_does_not_know(tmp_path: Path) -> None:
+    text = '<ir_version: 8, opset_import: ["" : 13]> g (float[N, 1] x) => (float[N, 1] y) { y = Identity(x) }'
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "m.onnx")
+    for values, expected in (([1, np.inf], [1.0, "Infinity"]), ([-np.inf, np.nan], ["NaN", "NaN"])):
+        np.save(tmp_path / "x.npy", np.array(values, np.float32).reshape(2, 1))
+        _, out, _ = run("run", tmp_path / "m.onnx", "--data", tmp_path / "x.npy", "--allow-nan", "--json")
+        row = json.loads(out, parse_constant=lambda text: pytest.fail(text))["outputs"][0]
+        assert [row["min"], row["max"]] == expected
+
+
 def test_fast_mode_runs(model: Path, data: Path, tmp_path: Path) -> None:
     code, _, err = run("run", model, "--data", data, "--mode", "fast", "--threads", 2, "-o", tmp_path / "y.npy")
     assert (code, err) == (0, "")
@@ -231,6 +268,6 @@ def test_a_reader_that_has_seen_enough_is_no_error(model: Path, tmp_path: Path) 
         process.stdout.close()
         err = process.stderr.read().decode()
         process.wait(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 128 + signal.SIGPIPE
     assert "error" not in err
     assert "Traceback" not in err

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ from qonnx_core.cli.common import is_stdio, progress_console
 from qonnx_core.errors import InvalidInput
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from qonnx_core.execute.array_files import ArrayFile
 
 Array = NDArray[Any]
@@ -52,6 +55,14 @@ def _names(context: typer.Context, incomplete: str, *, clean: bool) -> list[str]
     return [name for name in named_values(model.graph) if name.startswith(incomplete)]
 
 
+TensorsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tensor",
+        help="Only this tensor, or all that match ('Quant_*'); may be repeated.",
+        autocompletion=cleaned_tensor_names,
+    ),
+]
 BatchSizeOption = Annotated[
     int | None,
     typer.Option("--batch-size", min=1, help="Samples in one run; by default up to 256, fewer where they are large."),
@@ -59,6 +70,10 @@ BatchSizeOption = Annotated[
 AllowNanOption = Annotated[bool, typer.Option("--allow-nan", help="Take data with NaN, which are refused otherwise.")]
 PixelsOption = Annotated[
     bool, typer.Option("--pixels", help="Divide integer inputs by 255, in float32: images of 8 bits become 0 to 1.")
+]
+CenterOption = Annotated[bool, typer.Option("--center", help="With --pixels: they become -1 to 1 instead.")]
+SamplesOption = Annotated[
+    int | None, typer.Option("--samples", min=1, help="Only that many samples, the first ones; by default all.")
 ]
 
 
@@ -91,6 +106,30 @@ def data_file(path: Path) -> Iterator[ArrayFile]:
         yield ArrayFile(copy, "standard input")
 
 
+def members_of(file: ArrayFile, original: ir.Model, model: ir.Model) -> dict[str, str]:
+    """Return ``{input: name in the file}`` for a model; the file may use the names of the original model too.
+
+    Raises:
+        InvalidInput: the file has no array for an input.
+    """
+    from qonnx_core.build.inputs import input_names
+    from qonnx_core.execute.samples import file_members
+
+    spoken = input_names(original, model)
+    current = [names[0] for names in spoken]
+    said = current if any(name in file.headers for name in current) else [names[-1] for names in spoken]
+    return dict(zip(current, file_members(file, said).values(), strict=True))
+
+
+def text_file(path: Path) -> Path:
+    """Return the file that a file of rules is read from: ``-`` is standard input, which has to be no terminal."""
+    if not is_stdio(path):
+        return path
+    if sys.stdin.isatty():
+        raise InvalidInput("standard input: is a terminal; expected rules. Pipe them in, or give a file.")
+    return Path("/dev/stdin")
+
+
 def batch_size(asked: int | None, file: ArrayFile, members: Mapping[str, str]) -> int:
     """Return how many samples to run at once: as asked for, else so that a batch stays small."""
     from qonnx_core.execute.samples import default_batch_size
@@ -98,22 +137,42 @@ def batch_size(asked: int | None, file: ArrayFile, members: Mapping[str, str]) -
     return asked or default_batch_size(file.headers[member].shape for member in members.values())
 
 
-def checked(batch: Mapping[str, Array], start: int, *, allow_nan: bool, pixels: bool) -> dict[str, Array]:
-    """Return the inputs of a batch that starts with sample ``start``, pixels as numbers from 0 to 1 where asked for.
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to the samples of a file before a model gets them."""
+
+    pixels: bool = False
+    center: bool = False
+    allow_nan: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for options that do not go together."""
+        if self.center and not self.pixels:
+            raise InvalidInput("--center: stands alone; expected --pixels with it. Add --pixels, or leave it out.")
+
+
+def checked(batch: Mapping[str, Array], start: int, how: Preparation) -> dict[str, Array]:
+    """Return the inputs of a batch that starts with sample ``start``, pixels as numbers from 0 or -1 to 1 if asked for.
 
     Raises:
-        InvalidInput: they hold NaN; names the first sample.
+        InvalidInput: they hold NaN; names the first sample. Or there are no integers that could be pixels.
     """
+    if how.pixels and not any(array.dtype.kind in "iu" for array in batch.values()):
+        kinds = ", ".join(f"{name} of {array.dtype}" for name, array in batch.items())
+        raise InvalidInput(
+            f"--pixels: found inputs {kinds}; expected integers. Save the images as uint8, or leave the option out."
+        )
     found: dict[str, Array] = {}
     for name, array in batch.items():
-        if array.dtype.kind == "f" and not allow_nan and np.isnan(array).any():
+        if array.dtype.kind == "f" and not how.allow_nan and np.isnan(array).any():
             rows = np.isnan(array.reshape(array.shape[0] if array.ndim else 1, -1)).any(axis=1)
             raise InvalidInput(
                 f"input {name}: sample {start + int(np.flatnonzero(rows)[0])} holds NaN; expected numbers. Clean the "
                 "data, or say --allow-nan."
             )
-        if pixels and array.dtype.kind in "iu":
+        if how.pixels and array.dtype.kind in "iu":
             array = array.astype(np.float32) / np.float32(255)
+            array = np.float32(2) * array - np.float32(1) if how.center else array
         found[name] = array
     return found
 

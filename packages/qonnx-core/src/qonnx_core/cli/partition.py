@@ -17,6 +17,7 @@ from qonnx_core.cli.common import (
     read_and_clean,
     table,
 )
+from qonnx_core.cli.data import check_places, text_file
 
 NAME = "partition"
 HELP = """Cut a model into parts by the rules of a split.yaml and write each part as a QONNX model of its own.
@@ -31,7 +32,7 @@ The names in the rules are those that `qonnx info` prints. Example split.yaml:
 
 def command(
     model: ModelArgument,
-    rules: Annotated[Path, typer.Option("--rules", help="The split.yaml.")],
+    rules: Annotated[Path, typer.Option("--rules", help="The split.yaml; - is standard input.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the parts.")],
     input_type: InputTypeOption = None,
     json_output: JsonOption = False,
@@ -42,7 +43,8 @@ def command(
     from qonnx_core.partition import Rules
     from qonnx_core.partition import partition as cut
 
-    read_rules = Rules.from_file(rules)
+    check_places(model, rules)
+    read_rules = Rules.from_file(text_file(rules))
     original, cleaned = read_and_clean(model)
     grids = input_grids(cleaned, input_names(original, cleaned), input_types(input_type), None)
     result = cut(cleaned, read_rules, grids, backends=sorted(plugins.backends()))

@@ -23,6 +23,7 @@ from qonnx_core.cli.common import (
     table,
     write_model,
 )
+from qonnx_core.cli.data import check_places, text_file
 
 NAME = "prune"
 HELP = """Remove channels and everything along them: weights, biases, thresholds, through residual sums and reshapes.
@@ -39,7 +40,7 @@ Example: qonnx prune model.onnx --zero-channels -o small.onnx"""
 def command(
     model: ModelArgument,
     channels: Annotated[
-        Path | None, typer.Option("--channels", help="A YAML or JSON file that names the channels to remove.")
+        Path | None, typer.Option("--channels", help="A YAML or JSON file that names the channels to remove; or -.")
     ] = None,
     zero_channels: Annotated[
         bool, typer.Option("--zero-channels", help="Remove every channel that provably changes no result.")
@@ -67,11 +68,12 @@ def command(
         raise InvalidInput(
             "prune: nothing says which channels go; expected --channels, --zero-channels or --annotated."
         )
+    check_places(model, *(() if channels is None else (channels,)))
     target = output_path(output, model, "pruned")
     out = remarks_console(target, json_output)
     original = read_model(model)
     pruned = original.clone()
-    wanted: dict[str, dict[int, set[int]]] = {} if channels is None else read_channels(channels)
+    wanted: dict[str, dict[int, set[int]]] = {} if channels is None else read_channels(text_file(channels))
     if annotated:
         for tensor, axes in annotated_channels(original).items():
             for axis, numbers in axes.items():

@@ -19,6 +19,7 @@ from qonnx_core.cli.common import (
     table,
     write_model,
 )
+from qonnx_core.cli.data import check_places, data_file, members_of, text_file
 from qonnx_core.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ qonnx quantize model.onnx --fixed-point 'FIXED<16,6>' --op-type Add --op-type Mu
 def command(
     model: ModelArgument,
     output: Annotated[Path, output_option()],
-    config: Annotated[Path | None, typer.Option("--config", help="The rules, YAML or JSON.")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="An .npz with samples, for `scale: data`.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="The rules, YAML or JSON; or -.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="An .npz or .npy, for `scale: data`; or -.")] = None,
     fixed_point: Annotated[
         str | None,
         typer.Option("--fixed-point", metavar="GRID", help="Round parameters: FIXED<16,6>, INT8, INT8*2^-4, ..."),
@@ -69,6 +70,7 @@ def command(
         raise InvalidInput("quantize: --op-type, --tensor and --max-error belong to --fixed-point. Leave them out.")
     if config is None and data is not None:
         raise InvalidInput("quantize: --data belongs to --config, with rules that say `scale: data`. Leave it out.")
+    check_places(model, *(place for place in (config, data) if place is not None))
     remarks = remarks_console(output, json_output)
     original, cleaned = read_and_clean(model)
     if config is not None:
@@ -85,16 +87,14 @@ def command(
 
 
 def _by_rules(original: ir.Model, cleaned: ir.Model, config: Path, data: Path | None) -> list[dict[str, Any]]:
-    from qonnx_core.build.inputs import INPUT_ALIASES, input_names, pick, read_archive
     from qonnx_core.passes.quantize.config import QuantizationConfig
     from qonnx_core.passes.quantize.quantize_graph import quantize_graph
 
-    rules = QuantizationConfig.from_file(config)
+    rules = QuantizationConfig.from_file(text_file(config))
     samples = None
     if data is not None:
-        names = input_names(original, cleaned)
-        found = pick(read_archive(data), names, INPUT_ALIASES, "input", str(data))
-        samples = {name[0]: found[name[0]] for name in names if name[0] in found}
+        with data_file(data) as file:
+            samples = {name: file.read(member) for name, member in members_of(file, original, cleaned).items()}
     return [entry.to_dict() for entry in quantize_graph(cleaned, rules, samples)]
 
 

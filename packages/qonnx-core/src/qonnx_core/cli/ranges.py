@@ -18,6 +18,7 @@ from qonnx_core.cli.common import (
     shortened,
     table,
 )
+from qonnx_core.cli.data import TensorsOption
 from qonnx_core.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def command(
     channels: Annotated[
         bool, typer.Option("--channels", help="With --json: the bounds of every channel as well.")
     ] = False,
+    tensor: TensorsOption = None,
     stuck: Annotated[bool, typer.Option("--stuck", help="Only tensors with channels that never change.")] = False,
     zero_stuck: Annotated[
         bool, typer.Option("--zero-stuck", help="Only tensors with channels that are always 0.")
@@ -54,15 +56,17 @@ def command(
     """Analyse the ranges."""
     from qonnx_core.analyses.ranges import tensor_ranges
     from qonnx_core.build.inputs import input_grids, input_names
+    from qonnx_core.execute.tensors import Tensors
 
     original, cleaned = read_and_clean(model)
     names = input_names(original, cleaned)
     grids = input_grids(cleaned, names, input_types(input_type), None, required=False)
     ranges = _ranges(input_range or (), names)
+    rows = tensor_ranges(cleaned, grids, ranges)
     found = [
-        row
-        for row in tensor_ranges(cleaned, grids, ranges).values()
-        if (row.stuck or not stuck) and (row.zero_stuck or not zero_stuck)
+        rows[name]
+        for name in (rows if tensor is None else Tensors(cleaned.graph).select(tensor))
+        if name in rows and (rows[name].stuck or not stuck) and (rows[name].zero_stuck or not zero_stuck)
     ]
     if json_output:
         print_json([row.to_dict(channels=channels) for row in found])

@@ -27,7 +27,10 @@ from qonnx_core.cli.common import (
 from qonnx_core.cli.data import (
     AllowNanOption,
     BatchSizeOption,
+    CenterOption,
     PixelsOption,
+    Preparation,
+    SamplesOption,
     batch_size,
     check_places,
     checked,
@@ -93,6 +96,8 @@ def command(
         list[str] | None, typer.Option("--provider", help="What computes: cpu, cuda, ...; may be repeated, best first.")
     ] = None,
     pixels: PixelsOption = False,
+    center: CenterOption = False,
+    limit: SamplesOption = None,
     allow_nan: AllowNanOption = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -102,21 +107,22 @@ def command(
 
     out = remarks_console(output, json_output)
     check_places(model, data)
+    how = Preparation(pixels=pixels, center=center, allow_nan=allow_nan)
     if output is not None and not is_stdio(output) and output.resolve() in (model.resolve(), data.resolve()):
         raise InvalidInput(f"-o {output}: is what is read; expected another file for the results. Choose another name.")
     graph = read_model(model)
     with data_file(data) as file:
-        run = _Run(graph, file, labels, pixels=pixels, allow_nan=allow_nan)
+        run = _Run(graph, file, labels, how)
         if mode is ModeOption.FAST and run.forget_expected():
             progress_console().print("expected outputs are compared in mode exact alone; they are left aside here")
         compiled = compile_model(graph, mode=mode.value, threads=threads, providers=provider or None)
         asked = tuple(intermediate or ())
-        count = file.count(run.members)
+        count = file.count(run.members) if limit is None else min(limit, file.count(run.members))
         target = None if is_stdio(output) else output
         rows = compiled.activation_names
         with ResultWriter(target, count, rows) if output is not None else nullcontext() as writer:
             with shown_progress(count, "run") as advance:
-                for part in file.rows(run.members, batch_size(batch, file, run.inputs)):
+                for part in file.rows(run.members, batch_size(batch, file, run.inputs), count):
                     inputs, samples = run.take(part)
                     results = compiled.run(inputs, asked)
                     run.note(part, inputs, results, samples)
@@ -145,7 +151,7 @@ def command(
 class _Run:
     """What a run over a file says about the results: their ranges, the accuracy, and how they compare."""
 
-    def __init__(self, model: ir.Model, file: ArrayFile, labels: str | None, *, pixels: bool, allow_nan: bool) -> None:
+    def __init__(self, model: ir.Model, file: ArrayFile, labels: str | None, how: Preparation) -> None:
         """Find inputs, expected outputs and labels in the file.
 
         Raises:
@@ -154,7 +160,7 @@ class _Run:
         from qonnx_core.build.inputs import OUTPUT_ALIASES
         from qonnx_core.execute.samples import file_members
 
-        self._model, self._options = model, {"pixels": pixels, "allow_nan": allow_nan}
+        self._model, self._how = model, how
         names = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
         self.inputs = file_members(file, names)
         self._outputs = [value.name or "" for value in model.graph.outputs]
@@ -189,7 +195,7 @@ class _Run:
 
     def take(self, part: dict[str, Array]) -> tuple[dict[str, Array], int]:
         """Return the inputs in a part of the file, and how many samples it has."""
-        inputs = checked({name: part[f"input {name}"] for name in self.inputs}, self._done, **self._options)
+        inputs = checked({name: part[f"input {name}"] for name in self.inputs}, self._done, self._how)
         return inputs, next((len(array) for array in inputs.values() if array.ndim), 1)
 
     def note(self, part: dict[str, Array], inputs: dict[str, Array], results: dict[str, Array], samples: int) -> None:

@@ -11,11 +11,15 @@ from qonnx_core.cli.common import JsonOption, ModelArgument, console, print_json
 from qonnx_core.cli.data import (
     AllowNanOption,
     BatchSizeOption,
+    CenterOption,
     PixelsOption,
+    Preparation,
+    SamplesOption,
+    TensorsOption,
     check_places,
     checked,
-    cleaned_tensor_names,
     data_file,
+    members_of,
     shown_progress,
 )
 
@@ -29,14 +33,7 @@ and a histogram are there too. Example: qonnx stats model.onnx --data images.npz
 def command(
     model: ModelArgument,
     data: Annotated[Path, typer.Option("--data", help="An .npz or .npy with the inputs; - is standard input.")],
-    tensor: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tensor",
-            help="Only this tensor, or all that match ('Quant_*'); may be repeated.",
-            autocompletion=cleaned_tensor_names,
-        ),
-    ] = None,
+    tensor: TensorsOption = None,
     plots: Annotated[
         Path | None, typer.Option("--plots", help="Write a PNG for each tensor into this folder; needs matplotlib.")
     ] = None,
@@ -45,27 +42,25 @@ def command(
         bool, typer.Option("--as-stored", help="Take the model with the names in its file, not cleaned.")
     ] = False,
     pixels: PixelsOption = False,
+    center: CenterOption = False,
+    limit: SamplesOption = None,
     allow_nan: AllowNanOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Collect statistics."""
     from qonnx_core.analyses.statistics import Collector
-    from qonnx_core.build.inputs import input_names
-    from qonnx_core.execute.samples import file_members
 
     check_places(model, data)
+    how = Preparation(pixels=pixels, center=center, allow_nan=allow_nan)
     original, graph = (read_model(model),) * 2 if as_stored else read_and_clean(model)
     with data_file(data) as file:
-        names = [spoken[-1] for spoken in input_names(original, graph)]
-        current = [spoken[0] for spoken in input_names(original, graph)]
-        if any(name in file.headers for name in current):
-            names = current
-        members = dict(zip(current, file_members(file, names).values(), strict=True))
+        members = members_of(file, original, graph)
         collector = Collector(graph, tensor or None)
         done = 0
-        with shown_progress(file.count(members), "stats") as advance:
-            for part in file.rows(members, batch or collector.batch_size):
-                inputs = checked(part, done, allow_nan=allow_nan, pixels=pixels)
+        count = file.count(members) if limit is None else min(limit, file.count(members))
+        with shown_progress(count, "stats") as advance:
+            for part in file.rows(members, batch or collector.batch_size, count):
+                inputs = checked(part, done, how)
                 collector.add(collector.compiled.run(inputs))
                 samples = next((len(array) for array in inputs.values() if array.ndim), 1)
                 done += samples

@@ -112,16 +112,17 @@ class ArrayFile:
                 return self._filled(stream, np.empty((), header.dtype), name)
         return next(self.rows({name: name}, max(1, header.shape[0])))[name]
 
-    def rows(self, members: Mapping[str, str], size: int) -> Iterator[dict[str, Array]]:
+    def rows(self, members: Mapping[str, str], size: int, limit: int | None = None) -> Iterator[dict[str, Array]]:
         """Yield the arrays, under the names that ``members`` maps to theirs, ``size`` rows at a time.
 
-        Arrays without axes come whole in every part. Files without rows give one part without rows.
+        Only the first ``limit`` rows come, where it is given. Arrays without axes come whole in every part. Files
+        without rows give one part without rows.
 
         Raises:
             InvalidInput: the arrays have different numbers of rows, or the file is damaged.
         """
         headers = {name: self.headers[member] for name, member in members.items()}
-        count = self.count(members)
+        count = self.count(members) if limit is None else min(limit, self.count(members))
         with ExitStack() as stack, self._refused():
             fixed = {name: self.read(member) for name, member in members.items() if not headers[name].shape}
             whole = {

@@ -31,7 +31,8 @@ def read_channels(path: Path) -> dict[str, dict[int, set[int]]]:
             raise InvalidInput(f"{path}: is larger than {_MAX_FILE_BYTES} bytes; expected a list of channels.")
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: cannot be read ({error}); expected a YAML or JSON file of channels.") from error
+        found = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise InvalidInput(f"{path}: cannot be read ({found}); expected a YAML or JSON file of channels.") from error
     try:
         content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -53,6 +54,8 @@ def checked_channels(content: Any, where: str) -> dict[str, dict[int, set[int]]]
             raise InvalidInput(f"{where}: {tensor} has {axes!r}; expected {{axis: [channels]}}, e.g. {{0: [3, 5]}}.")
         for axis, channels in axes.items():
             number = _whole(axis)
+            if isinstance(channels, Mapping) and channels and all(given is None for given in channels.values()):
+                channels = list(channels)  # YAML reads a set, {0, 3}, like this
             listed = channels if isinstance(channels, list | tuple | set | frozenset) else None
             numbers = None if listed is None else [_whole(channel) for channel in listed]
             if number is None or numbers is None or any(channel is None for channel in numbers):
