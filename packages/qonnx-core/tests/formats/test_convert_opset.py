@@ -113,6 +113,22 @@ FORMS: dict[str, tuple[int, int, str, str, str, int]] = {
                     "y = MaxPool<kernel_shape=[2,2], strides=[2,2], ceil_mode=0, dilations=[1,1]>(x)", 9),
     "max pooling of dilated windows": (10, NEWEST, IMAGE, "float[1,2,2,4] y",
                                        "y = MaxPool<kernel_shape=[2,2], dilations=[2,2]>(x)", 10),
+    "axes from behind": (11, 12, X234, "float[2,4] y",
+                         "a = Concat<axis=-1>(x, x) i = Constant<value=int64[2] {2,0}>() b = Gather<axis=-2>(a, i) "
+                         "c, d = Split<axis=-1>(b) e = ArgMax<axis=-2>(c) f = Cast<to=1>(e) "
+                         "g = Flatten<axis=-1>(f) y = Neg(g)", 9),
+    "cast like another": (15, NEWEST, X234, "int32[2,3,4] y", "c = Constant<value=int32 {0}>() y = CastLike(x, c)", 9),
+    "at least of small integers": (16, NEWEST, X234, "bool[2,3,4] y",
+                                   "a = Cast<to=3>(x) c = Constant<value=int8 {1}>() y = LessOrEqual(a, c)", 9),
+    "equal small integers": (11, NEWEST, X234, "bool[2,3,4] y",
+                             "a = Cast<to=3>(x) c = Constant<value=int8 {1}>() y = Equal(a, c)", 9),
+    "dropout with a mask that nobody reads": (12, NEWEST, X234, "float[2,3,4] y", "y, m = Dropout(x)", 9),
+    "quantize by a computed scale": (10, NEWEST, X234, "float[2,3,4] y",
+                                     "c = Constant<value=float {0.1}>() m = ReduceMax<keepdims=0>(x) s = Max(m, c) "
+                                     "q = QuantizeLinear(x, s) y = DequantizeLinear(q, s)", 10),
+    "pad doubles": (11, NEWEST, X234, "double[2,3,5] y",
+                    "a = Cast<to=11>(x) p = Constant<value=int64[6] {0,0,1,0,0,0}>() "
+                    "v = Constant<value=double {0.1}>() y = Pad(a, p, v)", 11),
     "gemm without a bias": (11, NEWEST, "float[3,2] x", "float[3,3] y", "y = Gemm<transB=1>(x, x)", 9),
     "rounding": (11, NEWEST, X234, "float[2,3,4] y", "y = Round(x)", 9),
     "grid sampling": (16, 19, IMAGE, "float[1,2,1,2] y",
@@ -180,6 +196,44 @@ def test_what_has_no_form_is_named_with_the_reason() -> None:
     assert "h (HardSwish): is new in opset 14" in str(refused.value)
     assert "r (Celu): is new in opset 12" in str(refused.value)
     assert "z (Gelu): is new in opset 20" in str(refused.value)
+
+
+OPTIONAL = """g (float[2] x, bool c) => (seq(float[2]) y)
+  { y = If(c) <then_branch = t () => (seq(float[2]) u) { u = SequenceConstruct(x) },
+               else_branch = e () => (seq(float[2]) v) { v = SequenceConstruct(x, x) }> }"""
+HALF = """g (int8[2, 2] x, float16 s) => (int8[2, 2] y) <int8 z = {0}>
+  { y = QLinearMatMul(x, s, z, x, s, z, s, z) }"""
+MASK = "g (float[2] x) => (float[2] y, bool[2] m) { y, m = Dropout(x) }"
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "reason"),
+    [
+        (OPTIONAL, 12, r"y \(If\): works on seq\(tensor\(float\)\), which opset 12 does not have for it"),
+        (HALF, 20, r"y \(QLinearMatMul\): works on tensor\(float16\), which opset 20 does not have for it"),
+        (MASK, 11, r"y \(Dropout\): gives its mask, which older opsets leave open outside of training"),
+    ],
+)
+def test_types_and_outputs_of_newer_opsets_are_refused(text: str, target: int, reason: str) -> None:
+    model = from_proto(onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 21]> ' + text))
+    with pytest.raises(Unsupported, match=reason):
+        convert_opset(model, target)
+
+
+def test_equal_parts_of_an_unknown_size_go_back_to_the_opset_they_came_from() -> None:
+    text = '<ir_version: 8, opset_import: ["": 13]> g (float[N, 2] x) => (float[M, 2] y) { y, z = Split(x) }'
+    converted = convert_opset(from_proto(onnx.parser.parse_model(text)), 13)
+    x = np.arange(12, dtype=np.float32).reshape(6, 2)
+    np.testing.assert_array_equal(stock(serialize(converted), x), x[:3])
+
+
+@pytest.mark.parametrize("body", ["y = Clip<min=0.0, max=1.0>(a)", "y = Pad<pads=[0, 1], value=0.1>(a)"])
+def test_constants_of_old_opsets_take_the_type_of_data_that_the_file_does_not_name(body: str) -> None:
+    text = f'<ir_version: 4, opset_import: ["": 10]> g (float16[N] x) => (float16[M] y) {{ a = Add(x, x) {body} }}'
+    proto = onnx.parser.parse_model(text)
+    x = np.linspace(-1, 1, 9).astype(np.float16)
+    found = qonnx_core.compile_model(from_proto(proto)).run({"x": x})["y"]
+    np.testing.assert_array_equal(found, stock(proto.SerializeToString(), x))
 
 
 @pytest.mark.parametrize("target", [8, 29, -1])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import onnx
 import onnx_ir as ir
 
-from qonnx_core.errors import InvalidInput, Unsupported
+from qonnx_core.errors import InvalidInput, InvalidModel, Unsupported
 from qonnx_core.formats.lower_opset import LOWERINGS, Refused, Site
 from qonnx_core.formats.normalize import normalized_copy
 from qonnx_core.passes.infer_shapes import InferShapes
@@ -55,7 +55,10 @@ def convert_opset(model: ir.Model, target: int) -> ir.Model:
     InferShapes().run(copy)
     convert_in_place(copy, target)
     RemoveUnused().run(copy)
-    InferShapes().run(copy)
+    try:
+        InferShapes().run(copy)
+    except InvalidModel as error:  # it held in the opset that it came in
+        raise Unsupported(f"the onnx package does not take the model in opset {target}:", [str(error)]) from error
     return copy
 
 
@@ -162,20 +165,27 @@ def _check_inputs(node: ir.Node, schema: onnx.defs.OpSchema, target: int) -> Non
         raise Refused(f"has {len(given)} inputs, opset {target} takes {schema.min_input} to {schema.max_input}")
     if len(given) < len(node.inputs):
         node.resize_inputs(len(given))
-    allowed = {limit.type_param_str: set(limit.allowed_type_strs) for limit in schema.type_constraints}
     used: dict[str, str] = {}
     for formals, values in ((schema.inputs, node.inputs), (schema.outputs, node.outputs)):
         for index, value in enumerate(values):
             formal = formals[min(index, len(formals) - 1)]
-            if value is None or value.dtype is None or not isinstance(value.type, ir.TensorType):
+            kind = None if value is None or value.type is None else type_text(value.type)
+            if kind is None:
                 continue
-            kind = f"tensor({_TYPE_NAMES.get(value.dtype.name, value.dtype.name.lower())})"
-            limit = allowed.get(formal.type_str)
-            other = used.setdefault(formal.type_str, kind) if formal.is_homogeneous else kind
-            if limit is not None and kind not in limit:
+            if formal.types and kind not in formal.types:
                 raise Refused(f"works on {kind}, which opset {target} does not have for it")
-            if limit is not None and other != kind:
+            other = used.setdefault(formal.type_str, kind) if formal.is_homogeneous else kind
+            if formal.types and other != kind:
                 raise Refused(f"works on {other} and {kind}, opset {target} takes one type")
 
 
-_TYPE_NAMES = {"BOOL": "bool", "STRING": "string"}
+def type_text(kind: ir.TypeProtocol) -> str | None:
+    """Return a type as ONNX's schemas write it, or None where the element type is not known."""
+    match kind:
+        case ir.SequenceType() | ir.OptionalType():
+            inner = type_text(kind.elem_type)
+            word = "seq" if isinstance(kind, ir.SequenceType) else "optional"
+            return None if inner is None else f"{word}({inner})"
+        case ir.TensorType() if kind.dtype != ir.DataType.UNDEFINED:
+            return f"tensor({kind.dtype.name.lower()})"
+    return None

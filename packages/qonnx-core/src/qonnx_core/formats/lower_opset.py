@@ -5,6 +5,7 @@ Source: the "Version" sections of the ONNX operator documentation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -115,6 +116,9 @@ def _dropout(site: Site, target: int) -> None:
     training = site.known(2, "its training mode")
     if training is not None and training.any():
         raise Refused("is in training mode")
+    if any(mask.uses() or mask.is_graph_output() for mask in site.node.outputs[1:]):
+        raise Refused("gives its mask, which older opsets leave open outside of training")
+    site.node.resize_outputs(1)
     ratio = site.known(1, "its ratio")
     if ratio is not None:
         site.node.attributes["ratio"] = ir.AttrFloat32("ratio", float(ratio.item()))
@@ -129,11 +133,15 @@ def _clip(site: Site, target: int) -> None:
     for index, name in ((1, "min"), (2, "max")):
         end = site.known(index, f"its {name}")
         if end is not None:
-            number = float(end.item())
-            if float(np.float32(number)) != number:
-                raise Refused(f"its {name} is no float32, as the attribute is")
-            site.node.attributes[name] = ir.AttrFloat32(name, number)
+            site.node.attributes[name] = _float_attribute(name, end)
     site.keep_inputs(1)
+
+
+def _float_attribute(name: str, array: Array) -> ir.Attr:
+    number = float(array.item())
+    if float(np.float32(number)) != number and not math.isnan(number):
+        raise Refused(f"its {name} is no float32, as the attribute is")
+    return ir.AttrFloat32(name, number)
 
 
 def _pad_axes(site: Site, target: int) -> None:
@@ -154,7 +162,7 @@ def _pad_attributes(site: Site, target: int) -> None:
     assert pads is not None
     site.node.attributes["pads"] = ir.AttrInt64s("pads", [int(pad) for pad in pads])
     if value is not None:
-        site.node.attributes["value"] = ir.AttrFloat32("value", float(value.item()))
+        site.node.attributes["value"] = _float_attribute("value", value)
     site.keep_inputs(1)
 
 
@@ -179,7 +187,10 @@ def _topk(site: Site, target: int) -> None:
 
 
 def _split_sizes(site: Site, target: int) -> None:
-    """Write out the sizes: before opset 18 equal parts only, and no ``num_outputs``."""
+    """Write out the sizes: before opset 18 equal parts only, and no ``num_outputs``.
+
+    Parts of a size that is not known are taken to be equal; the runtime refuses others.
+    """
     site.node.attributes.pop("num_outputs", None)
     if site.input(1) is not None:
         return
@@ -187,9 +198,7 @@ def _split_sizes(site: Site, target: int) -> None:
     shape = None if data is None else data.shape
     axis = site.node.attributes.get_int("axis", 0)
     size = None if shape is None else shape[axis]
-    if not isinstance(size, int):
-        raise Refused("the size of what it splits is not known")
-    if size % count:
+    if isinstance(size, int) and size % count:
         part = -(-size // count)
         sizes = [part] * (count - 1) + [size - part * (count - 1)]
         site.node.resize_inputs(2)
@@ -268,21 +277,27 @@ def _quantizer(site: Site, target: int) -> None:
     node = site.node
     dtype = node.attributes.get_int("output_dtype", 0)
     if node.op_type == "QuantizeLinear" and dtype and site.input(2) is None and target < 21:
-        scale = site.known(1, "its scale")
-        assert scale is not None
         kind = ir.DataType(dtype)
-        zeros = ir.tensor(np.zeros(scale.shape, kind.numpy()), dtype=kind)
+        zeros = ir.tensor(np.zeros(_scale_shape(site), kind.numpy()), dtype=kind)
         node.resize_inputs(3)
         node.replace_input_with(2, site.insert(ir.node("Constant", [], {"value": zeros})))
     if dtype and target < (21 if node.op_type == "QuantizeLinear" else 23):
         node.attributes.pop("output_dtype")
     if target < 13:
-        scale = site.known(1, "its scale")
-        if scale is not None and scale.size != 1:
+        if math.prod(_scale_shape(site)) != 1:
             raise Refused("has a scale for each channel")
         node.attributes.pop("axis", None)
     if target < 19:
         node.attributes.pop("saturate", None)  # of types that came with it
+
+
+def _scale_shape(site: Site) -> tuple[int, ...]:
+    scale = site.input(1)
+    assert scale is not None
+    shape = static_shape(scale)
+    if shape is None:
+        raise Refused("the size of its scale is not known")
+    return shape
 
 
 def _reshape(site: Site, target: int) -> None:
@@ -323,21 +338,32 @@ def _constant(site: Site, target: int) -> None:
 
 def _or_equal(site: Site, target: int) -> None:
     inputs = list(site.node.inputs)
-    strict = _truth(site.node.op_type.removesuffix("OrEqual"), *inputs)
-    nodes = [strict, *(_equal_floats(site) if target < 11 and _floats(site) else [_truth("Equal", *inputs)])]
-    site.replace([*nodes, _truth("Or", strict.outputs[0], nodes[-1].outputs[0])])
+    strict = site.node.op_type.removesuffix("OrEqual")
+    if not _floats(site):
+        opposite = _truth("Greater" if strict == "Less" else "Less", *inputs)
+        site.replace([opposite, _truth("Not", opposite.outputs[0])])
+        return
+    nodes = [_truth(strict, *inputs), *(_equal_numbers(site) if target < 11 else [_truth("Equal", *inputs)])]
+    site.replace([*nodes, _truth("Or", nodes[0].outputs[0], nodes[-1].outputs[0])])
 
 
 def _equal(site: Site, target: int) -> None:
-    if _floats(site):
-        site.replace(_equal_floats(site))
+    data = site.input(0)
+    if _floats(site) or (data is not None and data.dtype in _EQUAL_FROM_11):
+        site.replace(_equal_numbers(site))
 
 
-def _equal_floats(site: Site) -> list[ir.Node]:
-    """Return nodes for the equality of floats, which old opsets compare by Less and Greater alone; NaN equals none."""
+_EQUAL_FROM_11 = frozenset(
+    (ir.DataType.INT8, ir.DataType.INT16, ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT32, ir.DataType.UINT64)
+)
+
+
+def _equal_numbers(site: Site) -> list[ir.Node]:
+    """Return nodes for the equality of numbers that old opsets compare by Less and Greater alone; NaN equals none."""
     inputs = list(site.node.inputs)
     apart = [_truth(op_type, *inputs) for op_type in ("Less", "Greater")]
-    apart += [_truth("IsNaN", value) for value in inputs]
+    if _floats(site):
+        apart += [_truth("IsNaN", value) for value in inputs]
     nodes, current = list(apart), apart[0].outputs[0]
     for node in apart[1:]:
         nodes.append(_truth("Or", current, node.outputs[0]))
@@ -429,6 +455,25 @@ def _mod(site: Site, target: int) -> None:
         raise Refused("rounds the quotient of floats down, which is new in opset 28")
 
 
+def _cast_like(site: Site, target: int) -> None:
+    like = site.input(1)
+    if like is None or like.dtype is None:
+        raise Refused("is new in opset 15, and the type that it casts to is not known")
+    site.replace([ir.node("Cast", [site.input(0)], {"to": int(like.dtype)})])
+
+
+def _axis_from_the_front(site: Site, target: int) -> None:
+    """Count a negative axis from the front: others are new in opset 11."""
+    axis = site.node.attributes.get_int("axis", 0)
+    if axis >= 0:
+        return
+    data = site.input(0)
+    if data is not None and data.shape is not None:
+        site.node.attributes["axis"] = ir.AttrInt64("axis", axis + len(data.shape))
+    elif site.node.op_type == "Flatten":  # runtimes take the others as they are
+        raise Refused(f"its axis is {axis}, and the rank of its input is not known")
+
+
 _REDUCTIONS = tuple(
     f"Reduce{name}" for name in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
 )
@@ -449,6 +494,7 @@ LOWERINGS: tuple[tuple[tuple[str, ...], int, Lowering], ...] = (
     (("Resize",), 11, _resize_10),
     (("RoiAlign",), 16, _roi_align),
     (("Shape",), 15, _shape),
+    (("CastLike",), 15, _cast_like),
     (("Split",), 18, _split_sizes),
     (("Split",), 13, _split_attribute),
     (("Reshape",), 14, _reshape),
@@ -458,6 +504,7 @@ LOWERINGS: tuple[tuple[tuple[str, ...], int, Lowering], ...] = (
     (("Dropout",), 12, _dropout),
     (("GreaterOrEqual", "LessOrEqual"), 12, _or_equal),
     (("Equal",), 11, _equal),
+    (("ArgMax", "ArgMin", "Compress", "Concat", "Flatten", "Gather", "Split"), 11, _axis_from_the_front),
     (("Round",), 11, _round),
     (("Clip",), 11, _clip),
     (("Gemm",), 11, _gemm),

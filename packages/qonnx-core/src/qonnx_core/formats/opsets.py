@@ -22,6 +22,8 @@ _OLDEST = 7
 _STANDARD = ("", "ai.onnx")
 # Operators whose new form depends on the shape of their input, up to this opset.
 _NEED_SHAPES = {"Softmax": 13, "LogSoftmax": 13, "Hardmax": 13, "GroupNormalization": 21}
+# Operators whose constants were attributes of float32, and become inputs in the element type of their data.
+_NEED_TYPES = {"Clip": 11, "Pad": 11}
 # Operators whose change at this opset has no counterpart that always holds.
 _NO_WAY = {"Scan": 9}
 
@@ -69,14 +71,18 @@ def is_current(node: ir.Node, version: int) -> bool:
 
 
 def _know_shapes(model: ir.Model) -> None:
-    """Infer shapes where an operator's new form depends on the shape of its input."""
+    """Infer shapes where an operator's new form depends on the shape or element type of its input."""
     from qonnx_core.passes.infer_shapes import InferShapes  # formats and passes know each other only here
 
     version = model.opset_imports[""]
-    nodes = (node for graph in model.graphs() for node in graph)
-    asking = (node for node in nodes if version < _NEED_SHAPES.get(node.op_type, 0))
-    if any(node.inputs[0] is not None and node.inputs[0].shape is None for node in asking):
-        InferShapes().run(model)
+    for node in (node for graph in model.graphs() for node in graph):
+        data = node.inputs[0] if node.inputs else None
+        if data is None:
+            continue
+        needs_shape = data.shape is None and version < _NEED_SHAPES.get(node.op_type, 0)
+        if needs_shape or (data.dtype is None and version < _NEED_TYPES.get(node.op_type, 0)):
+            InferShapes().run(model)
+            return
 
 
 class _Site:
