@@ -194,6 +194,68 @@ CASES = {
         C2, "float[N, 2, 2, 1] y", f'y = {Q}MultiThreshold<out_dtype = "UINT2", out_scale = 0.5>(x, t)',
         "float[2, 3] t = {-1, 0, 1, 5, -9, 9}",
     ),
+    "comparison decided by the ranges": (
+        "float[N, 3] x", "float[N, 3] y", "b = Greater(x, c) y = Where(b, d, e)",
+        "float[3] c = {0, -99, 99}, float[3] d = {1, -4, 2}, float[3] e = {5, 5, 7}",
+    ),
+    "choice that is always the same": (
+        "float[N, 2] x", "float[N, 2] y", "b = LessOrEqual(x, c) n = Not(b) y = Where(n, d, x)",
+        "float[2] c = {-99, 99}, float[2] d = {1, -4}",
+    ),
+    "both of two flags": (
+        "float[N, 3] x", "float[N, 3] y", "b = Less(x, c) h = GreaterOrEqual(d, x) a = And(b, h) y = Cast<to = 1>(a)",
+        "float[3] c = {99, -99, 0}, float[3] d = {99, 99, 99}",
+    ),
+    "one of two flags": (
+        "float[N, 3] x", "float[N, 3] y", "b = Less(x, c) h = Equal(d, x) a = Or(b, h) y = Cast<to = 1>(a)",
+        "float[3] c = {99, -99, 0}, float[3] d = {99, 99, 99}",
+    ),
+    "one flag and not the other": (
+        "float[N, 3] x", "float[N, 3] y", "b = Less(x, c) h = Less(x, d) a = Xor(b, h) y = Cast<to = 1>(a)",
+        "float[3] c = {99, -99, 0}, float[3] d = {99, 99, 99}",
+    ),
+    "falling leaky relu away from 0": (
+        "float[N, 2] x", "float[N, 2] y", "a = Add(x, c) y = LeakyRelu<alpha = -0.5>(a)", "float[2] c = {0.25, -7}",
+    ),
+    "falling prelu away from 0": (
+        "float[N, 2] x", "float[N, 2] y", "a = Add(x, c) y = PRelu(a, d)",
+        "float[2] c = {0.25, -7}, float[2] d = {-0.5, -2}",
+    ),
+    "sum of one tensor three times": ("float[N, 2] x", "float[N, 2] y", "y = Sum(x, x, x)", ""),
+    "mean of one tensor and a number": (
+        "float[N, 2] x", "float[N, 2] y", "y = Mean(x, c, x, c)", "float[2] c = {0.25, -7}",
+    ),
+    "sum of elements with their own scales": (
+        "float[N, 3] x", "float[N, 1] y", "m = Mul(x, c) y = ReduceSum(m, a)",
+        "float[3] c = {0.25, -7, 0}, int64[1] a = {1}",
+    ),
+    "mean of elements with their own grids": (
+        "float[N, 1, 2] x", "float[N, 1] y", "m = Mul(x, c) n = Add(m, d) y = ReduceMean<keepdims = 0>(n, a)",
+        "float[2] c = {0.25, -7}, float[2] d = {0.75, 1}, int64[1] a = {2}",
+    ),
+    "matmul of rows with their own scales": (
+        "float[N, 2, 2] x", "float[N, 2, 2] y", "m = Mul(x, c) y = MatMul(m, w)",
+        f"{W22}, float[2, 1] c = {{0.25, -3}}",
+    ),
+    "matmul of rows with their own grids": (
+        "float[N, 2, 2] x", "float[N, 2, 2] y", "m = Mul(x, c) n = Add(m, d) y = MatMul(n, w)",
+        f"{W22}, float[2, 1] c = {{0.25, -3}}, float[2, 1] d = {{0.5, 7}}",
+    ),
+    "largest elements in order": (
+        "float[N, 3] x", "float[N, 2] y, int64[N, 2] i", "m = Mul(x, c) y, i = TopK<axis = 1>(m, k)",
+        "float[3] c = {0.25, -7, 1}, int64[1] k = {2}",
+    ),
+    "smallest elements": (
+        "float[N, 3] x", "float[N, 2] y, int64[N, 2] i", "m = Add(x, c) y, i = TopK<axis = 1, largest = 0>(m, k)",
+        "float[3] c = {0, 0.25, 0}, int64[1] k = {2}",
+    ),
+    "place of the largest": (
+        "float[N, 4] x", "int64[N, 1] y", "m = Add(x, c) y = ArgMax<axis = 1>(m)", "float[4] c = {-99, 0, 0, -99}",
+    ),
+    "place of the last smallest": (
+        "float[N, 1, 4] x", "int64[N, 1] y",
+        "m = Add(x, c) y = ArgMin<axis = 2, keepdims = 0, select_last_index = 1>(m)", "float[4] c = {99, 0, 0, 99}",
+    ),
     "windows as rows": (
         "float[N, 2, 2, 1] x", "float[N, 2, 2, 2] y",
         f"y = {Q}Im2Col<stride = [1, 1], kernel_size = [2, 1], pad_amount = [1, 0, 0, 0], "
@@ -205,7 +267,7 @@ CASES = {
     ),
 }  # fmt: skip
 # a tensor of two values jumps over the middle, which an interval holds
-SKIPPING = {"falling leaky relu", "prelu", "square by power", "cube"}
+SKIPPING = {"smallest elements", "largest elements in order"}
 
 
 @pytest.mark.parametrize("name", list(CASES))

@@ -186,3 +186,30 @@ def test_each_new_command_explains_itself(name: str) -> None:
     result = CliRunner().invoke(app, [name, "--help"])
     assert result.exit_code == 0
     assert "Example" in result.stdout
+
+
+def test_the_accumulator_of_a_truncated_average_holds_the_sum_before_it() -> None:
+    """Four numbers of 2 bits add up to 12 before two bits are dropped."""
+    body = """g (float[N, 1, 2, 2] x) => (float[N, 1, 1, 1] y)
+      { y = qonnx.custom_op.general.QuantAvgPool2d<stride = 2, kernel = 2, ibits = 2, obits = 2, signed = 0>(x) }"""
+    found = tensor_ranges(build(body), {"global_in": Grid.parse("UINT2")})["global_out"]
+    assert (str(found.integers), str(found.accumulator), str(found.partial_sums)) == ("UINT2", "UINT4", "UINT4")
+    assert [str(datatype) for datatype in found.accumulators] == ["UINT4"]
+
+
+def test_a_popcount_adds_ones_alone() -> None:
+    body = """g (float[N, 3] x) => (float[N, 2] y) <float[3, 2] w = {0, 1, 1, 1, 0, 0}>
+      { y = qonnx.custom_op.general.XnorPopcountMatMul(x, w) }"""
+    found = tensor_ranges(build(body), {"global_in": Grid.parse("UINT1")})["global_out"]
+    assert (found.low, found.high) == ((0, 0), (3, 3))
+    assert (str(found.accumulator), str(found.partial_sums)) == ("UINT2", "UINT2")
+
+
+def test_whole_numbers_are_seen_whatever_the_scale() -> None:
+    """A stuck channel is one number; bipolar numbers of scale 1/2 around 1/2 are 0 and 1."""
+    body = """g (float[N, 2] x) => (float[N, 2] a, float[N, 2] b) <float h = {0.5}, float[2] z = {0, 0}>
+      { m = Mul(x, h) a = Add(m, h) b = Mul(m, z) }"""
+    found = tensor_ranges(build(body), {"global_in": Grid.parse("BIPOLAR")})
+    assert [str(found[name].whole) for name in ("global_out", "global_out_1", "Mul_0_out0")] == [
+        "BINARY", "BINARY", "None",
+    ]  # fmt: skip

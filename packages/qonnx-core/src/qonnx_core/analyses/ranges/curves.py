@@ -10,11 +10,23 @@ import onnx_ir as ir
 
 from qonnx_core.analyses.ranges import elementwise
 from qonnx_core.analyses.ranges.elementwise import joined, scaled, smallest_magnitude
-from qonnx_core.analyses.ranges.extent import BoolArray, Extent, Lattice, Reals, between, each, on_lattice, reals
+from qonnx_core.analyses.ranges.extent import (
+    BoolArray,
+    Extent,
+    Lattice,
+    Reals,
+    between,
+    each,
+    enclosed,
+    on_lattice,
+    reals,
+)
 from qonnx_core.analyses.ranges.intervals import FloatArray, Pair, multiply, product_of
 from qonnx_core.analyses.ranges.operation import Operation, Rule, exact_numbers, numbers_of
 from qonnx_core.errors import Unsupported
+from qonnx_core.passes.streamline.constants import Constant
 from qonnx_core.passes.streamline.exact import Real, ceil, floor
+from qonnx_core.passes.streamline.exact import sign as sign_of
 
 _MARGIN = 1e-14  # several times the relative error of a float64 function of NumPy
 
@@ -138,12 +150,26 @@ def leaky_relu(op: Operation) -> list[Extent]:
     interval = np.minimum(positive.lo, bent.lo), np.maximum(positive.hi, bent.hi)
     below, above = multiply(slopes, x.lo)[0], multiply(slopes, x.hi)[1]
     rising = slopes >= 0
-    lo = np.where(rising, np.where(x.lo >= 0, x.lo, below), interval[0])
+    lo = np.where(rising, np.where(x.lo >= 0, x.lo, below), interval[0] if rising.all() else _turn(x, slope))
     hi = np.where(rising, np.where(x.hi >= 0, x.hi, above), interval[1])
     whole = joined([positive, bent], x.axis)
     if whole.lattice is None:
         return [between((lo, hi), x.axis, whole.reason)]
     return [_cut(whole, lo, hi)]
+
+
+def _turn(x: Extent, slope: Constant) -> FloatArray:
+    """Return a lower bound of ``max(x, slope * x)`` for slopes below 0: it is least next to 0."""
+    below, above = np.asarray(np.minimum(x.hi, 0)), np.asarray(np.maximum(x.lo, 0))
+    slopes = numbers_of(slope)
+    if x.lattice is None or x.rounded:
+        return np.where((x.lo <= 0) & (x.hi >= 0), 0.0, np.maximum(multiply(slopes, below)[0], above))
+
+    def least(first: Real, last: Real, factor: Real) -> float:
+        values = [factor * n if sign_of(n) < 0 else n for n in (first, last)]
+        return min(enclosed(value)[0] for value in values)
+
+    return np.asarray(each(least, *elementwise.around_zero(x.lattice), exact_numbers(slope)), np.float64)
 
 
 def _cut(x: Extent, lo: FloatArray, hi: FloatArray) -> Extent:
@@ -235,10 +261,45 @@ def cast(op: Operation) -> list[Extent]:
 
 
 def truth(op: Operation) -> list[Extent]:
-    """Comparisons and logic: 0 or 1."""
-    rank = max((x.lo.ndim for x in op.extents()), default=0)
-    zero, one = np.zeros((1,) * rank), np.ones((1,) * rank)
-    return [on_lattice(whole_numbers(zero, one), op.extent(0).axis)]
+    """IsInf, IsNaN and casts to bool: 0 or 1."""
+    x = op.extent(0)
+    zero, one = np.zeros((1,) * x.lo.ndim), np.ones((1,) * x.lo.ndim)
+    return [on_lattice(whole_numbers(zero, one), x.axis)]
+
+
+def comparison(op: Operation) -> list[Extent]:
+    """Comparisons: 0 or 1, and only one of them where the numbers are on one side of each other."""
+    a, b = op.extent(0), op.extent(1)
+    kind = op.node.op_type
+    if kind == "Equal":
+        apart = (a.lo > b.hi) | (a.hi < b.lo)
+        return [_flags(a, b, np.zeros(apart.shape, bool), ~apart)]
+    if kind.startswith("Less"):
+        a, b = b, a
+    if kind.endswith("OrEqual"):
+        return [_flags(a, b, a.lo >= b.hi, a.hi >= b.lo)]
+    return [_flags(a, b, a.lo > b.hi, a.hi > b.lo)]
+
+
+def logic(op: Operation) -> list[Extent]:
+    """And, Or, Xor and Not of flags."""
+    a = op.extent(0)
+    if op.node.op_type == "Not":
+        return [_flags(a, a, a.hi <= 0, a.lo <= 0)]
+    b = op.extent(1)
+    if op.node.op_type == "And":
+        return [_flags(a, b, (a.lo > 0) & (b.lo > 0), (a.hi > 0) & (b.hi > 0))]
+    if op.node.op_type == "Or":
+        return [_flags(a, b, (a.lo > 0) | (b.lo > 0), (a.hi > 0) | (b.hi > 0))]
+    unlike = ((a.lo > 0) & (b.hi <= 0)) | ((a.hi <= 0) & (b.lo > 0))
+    alike = ((a.lo > 0) & (b.lo > 0)) | ((a.hi <= 0) & (b.hi <= 0))
+    return [_flags(a, b, unlike, ~alike)]
+
+
+def _flags(a: Extent, b: Extent, certain: BoolArray, possible: BoolArray) -> Extent:
+    """Return flags that are 1 where certain, and 0 unless possible."""
+    axis = a.axis if a.lo.ndim >= b.lo.ndim else b.axis
+    return on_lattice(whole_numbers(certain.astype(np.float64), possible.astype(np.float64)), axis)
 
 
 def power(op: Operation) -> list[Extent]:
@@ -280,9 +341,11 @@ def reciprocal(op: Operation) -> list[Extent]:
 
 
 _CURVE_RULES: dict[str, Rule] = dict.fromkeys(CURVES, curve)
-_TRUTH: dict[str, Rule] = dict.fromkeys(
-    ("And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor"), truth
-)
+_TRUTH: dict[str, Rule] = {
+    **dict.fromkeys(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"), comparison),
+    **dict.fromkeys(("And", "Not", "Or", "Xor"), logic),
+    **dict.fromkeys(("IsInf", "IsNaN"), truth),
+}
 UNARY: dict[str, Rule] = {
     **_CURVE_RULES,
     **_TRUTH,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from qonnx_core.analyses.ranges import intervals
 from qonnx_core.analyses.ranges.extent import (
     LIMIT,
+    BoolArray,
     Extent,
     IntArray,
     Lattice,
@@ -88,7 +91,7 @@ def added(a: Extent, b: Extent, *, subtract: bool = False) -> Extent:
     left, right = a.lattice, b.lattice
     try:
         unit, first, second = common_unit(left.scale, right.scale, "its two inputs' scales")
-        terms = [_times(left, first), _times(right, second)]
+        terms = [timed(left, first), timed(right, second)]
         low, high = _added(terms[0][0], terms[1][0]), _added(terms[0][1], terms[1][1])
     except Unsupported as error:
         return between(interval, axis, str(error))
@@ -111,7 +114,8 @@ def common_unit(a: Reals, b: Reals, what: str) -> tuple[Reals, IntArray, IntArra
     return units, factors[:, 0].reshape(found.shape), factors[:, 1].reshape(found.shape)
 
 
-def _times(lattice: Lattice, factor: IntArray) -> tuple[IntArray, IntArray]:
+def timed(lattice: Lattice, factor: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the integers of a lattice times factors above 0; raises Unsupported beyond 53 bits."""
     largest = max(np.abs(lattice.low).max(), np.abs(lattice.high).max())
     if int(largest) * int(np.abs(factor).max()) >= LIMIT:
         raise Unsupported("its integers need more than 53 bits")
@@ -144,7 +148,7 @@ def centred(lattice: Lattice) -> Lattice | None:
 def _refined(lattice: Lattice) -> Lattice | None:
     try:
         units, factor, move = common_unit(lattice.scale, lattice.offset, "its scale and offset")
-        low, high = (_added(side, move) for side in _times(lattice, factor))
+        low, high = (_added(side, move) for side in timed(lattice, factor))
     except Unsupported:
         return None
     return Lattice(units, np.full((1,) * units.ndim, ZERO, object), low, high)
@@ -211,12 +215,24 @@ def smallest_magnitude(x: Extent) -> intervals.FloatArray:
 def _nearest_to_zero(lattice: Lattice) -> Reals:
     """Return the number nearest to 0 of each element's lattice."""
 
-    def nearest(scale: Real, offset: Real, low: int, high: int) -> Real:
-        place = exact.floor(-offset / scale)
-        below, above = (scale * min(max(k, low), high) + offset for k in (place, place + 1))
+    def nearest(below: Real, above: Real) -> Real:
         return below if exact.compare(magnitude(below), magnitude(above)) <= 0 else above
 
-    return each(nearest, lattice.scale, lattice.offset, lattice.low.astype(object), lattice.high.astype(object))
+    return each(nearest, *around_zero(lattice))
+
+
+def around_zero(lattice: Lattice) -> tuple[Reals, Reals]:
+    """Return each element's largest number below 0 and smallest number of at least 0; the end where there is none."""
+
+    def around(scale: Real, offset: Real, low: int, high: int) -> tuple[Real, Real]:
+        place = exact.ceil((-offset / scale - low) / lattice.step)
+        first, last = (scale * min(max(low + n * lattice.step, low), high) + offset for n in (place - 1, place))
+        return first, last
+
+    ends = (lattice.low.astype(object), lattice.high.astype(object))
+    pairs = each(around, lattice.scale, lattice.offset, *ends)
+    below, above = ([pair[side] for pair in pairs.reshape(-1)] for side in (0, 1))
+    return reals(below).reshape(pairs.shape), reals(above).reshape(pairs.shape)
 
 
 def magnitude(number: Real) -> Real:
@@ -288,7 +304,12 @@ def divide(op: Operation) -> list[Extent]:
 
 def total(op: Operation) -> list[Extent]:
     """Sum: all operands, from left to right."""
-    first, *rest = op.extents()
+    counts = Counter(op.node.inputs)
+    terms = {value: op.extent(i) for i, value in enumerate(op.node.inputs)}
+    first, *rest = (
+        x if counts[value] == 1 else scaled(x, np.full((1,) * x.lo.ndim, Fraction(counts[value]), object))
+        for value, x in terms.items()
+    )
     for term in rest:
         first = added(first, term)
     return [first]
@@ -351,8 +372,8 @@ def shared_lattice(a: Lattice, b: Lattice) -> tuple[Lattice, Lattice]:
     entries = list(table.reshape(-1))
     units = reals([entry[0] for entry in entries]).reshape(table.shape)
     first, second, move = (np.asarray([e[i] for e in entries], np.int64).reshape(table.shape) for i in (1, 2, 3))
-    low, high = _times(a, first)
-    others = [_added(end, move) for end in _times(b, second)]
+    low, high = timed(a, first)
+    others = [_added(end, move) for end in timed(b, second)]
     datatype = a.datatype if a.datatype == b.datatype and (first == 1).all() and (second == 1).all() else None
     offset = np.asarray(np.broadcast_to(a.offset, table.shape), object)
     return Lattice(units, offset, low, high, datatype), Lattice(units, offset, others[0], others[1], datatype)
@@ -377,9 +398,46 @@ def joined(extents: list[Extent], axis: int) -> Extent:
 
 
 def where(op: Operation) -> list[Extent]:
-    """Where: either of two tensors."""
-    a, b = op.extent(1), op.extent(2)
-    return [joined([a, b], a.axis if a.lo.ndim >= b.lo.ndim else b.axis)]
+    """Where: either of two tensors, or one of them where the condition is the same for every input."""
+    condition, a, b = op.extents()
+    axis = a.axis if a.lo.ndim >= b.lo.ndim else b.axis
+    first, second = condition.lo > 0, condition.hi <= 0
+    if (first | second).all():
+        return [chosen(a, b, first)]
+
+    def either(x: IntArray | intervals.FloatArray, y: IntArray | intervals.FloatArray, pick: np.ufunc) -> Any:
+        return np.where(first, x, np.where(second, y, pick(x, y)))
+
+    interval = either(a.lo, b.lo, np.minimum), either(a.hi, b.hi, np.maximum)
+    if a.lattice is None or b.lattice is None:
+        return [between(interval, axis, a.reason or b.reason)]
+    try:
+        left, right = shared_lattice(a.lattice, b.lattice)
+    except Unsupported as error:
+        return [between(interval, axis, str(error))]
+    ends = either(left.low, right.low, np.minimum), either(left.high, right.high, np.maximum)
+    return [on_lattice(replace(left, low=ends[0], high=ends[1]), axis)]
+
+
+def chosen(a: Extent, b: Extent, first: BoolArray) -> Extent:
+    """Return a where ``first`` is True and b elsewhere; each element keeps its own grid."""
+    if first.all() or not first.any():
+        return replace(a if first.all() else b, sums=None)
+    axis = a.axis if a.lo.ndim >= b.lo.ndim else b.axis
+    interval = np.where(first, a.lo, b.lo), np.where(first, a.hi, b.hi)
+    if a.lattice is None or b.lattice is None:
+        return between(interval, axis, a.reason or b.reason)
+    left, right = a.lattice, b.lattice
+    arrays = [np.where(first, x, y) for x, y in zip(left.arrays, right.arrays, strict=True)]
+    scale, offset = (
+        x if x.size == y.size == 1 and x.reshape(-1)[0] == y.reshape(-1)[0] else np.asarray(both, object)
+        for x, y, both in zip(left.arrays[:2], right.arrays[:2], arrays[:2], strict=True)
+    )
+    datatype = left.datatype if left.datatype == right.datatype else None
+    lattice = replace(left, scale=scale, offset=offset, low=arrays[2], high=arrays[3], datatype=datatype)
+    if a.rounded or b.rounded:
+        return Extent(interval[0], interval[1], axis, lattice, rounded=True)
+    return on_lattice(lattice, axis)
 
 
 def clipped(x: Extent, low: Constant | None, high: Constant | None) -> Extent:
@@ -409,7 +467,7 @@ def clipped(x: Extent, low: Constant | None, high: Constant | None) -> Extent:
         table = each(unit, x.lattice.scale, x.lattice.offset, origin, last)
         entries = list(table.reshape(-1))
         factor, move, end = (np.asarray([e[i] for e in entries], np.int64).reshape(table.shape) for i in (1, 2, 3))
-        sides = [_added(side, move) for side in _times(x.lattice, factor)]
+        sides = [_added(side, move) for side in timed(x.lattice, factor)]
     except Unsupported as error:
         same = bool((interval[0] == x.lo).all() and (interval[1] == x.hi).all())
         return x if same else between((interval[0], interval[1]), x.axis, str(error))

@@ -73,6 +73,11 @@ class Lattice:
         """The four arrays."""
         return self.scale, self.offset, self.low, self.high
 
+    @property
+    def step(self) -> int:
+        """Distance of neighbouring k: between -1 and 1 lies nothing that is bipolar."""
+        return 2 if self.datatype == DataType.BIPOLAR else 1
+
     @cached_property
     def ends(self) -> tuple[Pair, Pair]:
         """Bounds of the values of ``low`` and of ``high``, each twice where float64 holds it."""
@@ -95,10 +100,15 @@ class Lattice:
 
 @dataclass(frozen=True, eq=False)
 class PartialSums:
-    """The smallest and largest sum of any of the terms, in units of the lattice, per channel."""
+    """The smallest and largest sum of any of the terms, per channel, in units of the lattice.
+
+    ``total`` has those of all terms where the tensor holds something else that is made of their sum; it is in the same
+    units then, with the axes of the tensor.
+    """
 
     low: IntArray
     high: IntArray
+    total: tuple[IntArray, IntArray] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,10 +219,7 @@ def fitted(x: Extent, shape: Shape | None) -> Extent:
 
 
 def moved(x: Extent, sizes: Sequence[int], function: Callable[[IntArray], IntArray], axis: int) -> Extent:
-    """Return the extent with its elements where a NumPy function puts them; ``sizes`` is the whole tensor's shape.
-
-    A position that the function makes -1 stands for the number 0.
-    """
+    """Return the extent with its elements where a NumPy function puts them; ``sizes`` is the whole tensor's shape."""
     known = np.broadcast_shapes(*(array.shape for array in x.arrays))
     if prod(sizes) > MAX_ELEMENTS or len(known) != len(sizes):
         return x.whole()

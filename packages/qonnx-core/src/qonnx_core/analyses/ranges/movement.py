@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from qonnx_core.analyses.ranges import elementwise
-from qonnx_core.analyses.ranges.elementwise import joined, shared_lattice
+from qonnx_core.analyses.ranges.elementwise import chosen, joined, shared_lattice
 from qonnx_core.analyses.ranges.extent import MAX_ELEMENTS, BoolArray, Extent, IntArray, between, moved, on_lattice
 from qonnx_core.analyses.ranges.operation import Operation, Rule, numbers_of, of_constant
 from qonnx_core.errors import Unsupported
@@ -221,7 +221,7 @@ def concat(op: Operation) -> list[Extent]:
             whole = spread
             continue
         place = np.arange(total).reshape(tuple(total if a == axis else 1 for a in range(rank)))
-        whole = _concatenated(whole, spread, place < before)
+        whole = chosen(whole, spread, place < before)
     if whole is None:
         raise Unsupported("it has no inputs")
     return [replace(whole, axis=parts[0].axis)]
@@ -234,24 +234,6 @@ def _stretched(x: Extent, sizes: Sequence[int], amounts: list[tuple[int, int]], 
         return x
     slim = tuple(size if a == axis or known[a] > 1 else 1 for a, size in enumerate(sizes))
     return moved(x, slim, lambda full: np.pad(full, amounts, "edge"), x.axis)
-
-
-def _concatenated(a: Extent, b: Extent, first: BoolArray) -> Extent:
-    """Return a where ``first`` is True and b behind; each channel keeps its own grid."""
-    interval = np.where(first, a.lo, b.lo), np.where(first, a.hi, b.hi)
-    if a.lattice is None or b.lattice is None:
-        return between(interval, a.axis, a.reason or b.reason)
-    left, right = a.lattice, b.lattice
-    arrays = [np.where(first, x, y) for x, y in zip(left.arrays, right.arrays, strict=True)]
-    scale, offset = (
-        x if x.size == y.size == 1 and x.reshape(-1)[0] == y.reshape(-1)[0] else np.asarray(both, object)
-        for x, y, both in zip(left.arrays[:2], right.arrays[:2], arrays[:2], strict=True)
-    )
-    datatype = left.datatype if left.datatype == right.datatype else None
-    lattice = replace(left, scale=scale, offset=offset, low=arrays[2], high=arrays[3], datatype=datatype)
-    if a.rounded or b.rounded:
-        return Extent(interval[0], interval[1], a.axis, lattice, rounded=True)
-    return on_lattice(lattice, a.axis)
 
 
 def expand(op: Operation) -> list[Extent]:

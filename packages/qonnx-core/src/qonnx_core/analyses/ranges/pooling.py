@@ -6,17 +6,32 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from math import lcm, prod
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from qonnx_core.analyses.ranges import intervals
 from qonnx_core.analyses.ranges.curves import whole_numbers
-from qonnx_core.analyses.ranges.elementwise import centred, scaled
-from qonnx_core.analyses.ranges.extent import LIMIT, Extent, Lattice, PartialSums, between, on_lattice
+from qonnx_core.analyses.ranges.elementwise import centred, scaled, timed
+from qonnx_core.analyses.ranges.extent import (
+    LIMIT,
+    Extent,
+    IntArray,
+    Lattice,
+    PartialSums,
+    Reals,
+    between,
+    on_lattice,
+    reals,
+)
 from qonnx_core.analyses.ranges.operation import Operation, Rule, numbers_of
 from qonnx_core.analyses.ranges.taps import axis_patterns, windows_of
 from qonnx_core.errors import Unsupported
 from qonnx_core.ops.quant_avg_pool2d import QuantAvgPool2d
+from qonnx_core.passes.streamline.exact import Real
+from qonnx_core.passes.streamline.linear import MAX_FACTOR_BITS
+from qonnx_core.passes.streamline.representation import commensurate
 
 
 def max_pool(op: Operation) -> list[Extent]:
@@ -60,28 +75,51 @@ def _added_along(x: Extent, axes: Sequence[int], sizes: Sequence[int], keep: boo
     repeats = prod(sizes[a] for a in axes if known[a] == 1)
     times = np.asarray(float(repeats))
     lo, hi = np.broadcast_arrays(*x.interval)
-    total = intervals.summed((lo, hi), where)
-    interval = intervals.product_of(total, (times, times))
+    interval = intervals.product_of(intervals.summed((lo, hi), where), (times, times))
     if not keep:
         interval = np.squeeze(interval[0], where), np.squeeze(interval[1], where)
-    kept = x.hull(axes, keep=keep)
-    if kept.lattice is None or x.lattice is None:
-        return between(interval, x.axis, kept.reason)
-    low, high = np.broadcast_arrays(x.lattice.low, x.lattice.high)
+    if x.lattice is None:
+        return between(interval, x.axis, x.reason)
     full = tuple(known[a] if a in where else 1 for a in range(len(known)))
-    spread = [np.broadcast_to(side, np.broadcast_shapes(side.shape, full)) for side in (low, high)]
-    size = max(np.abs(side).astype(np.float64).sum(axis=where).max() for side in spread) * repeats
+
+    def spread(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.broadcast_to(array, np.broadcast_shapes(array.shape, full))
+
+    def added(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(spread(array).sum(axis=where, keepdims=keep) * repeats)
+
+    try:
+        scale, factors = _one_scale(x.lattice.scale, where)
+        low, high = (spread(side) for side in np.broadcast_arrays(*timed(x.lattice, factors)))
+    except Unsupported as error:
+        return between(interval, x.axis, str(error))
+    size = max(np.abs(side).astype(np.float64).sum(axis=where).max() for side in (low, high)) * repeats
     if size >= LIMIT:
         return between(interval, x.axis, "its sums need more than 53 bits")
-    ends = [np.asarray(side.sum(axis=where, keepdims=keep) * repeats) for side in spread]
-    partial = [
-        np.asarray(pick(side, 0).sum(axis=where, keepdims=keep) * repeats)
-        for pick, side in zip((np.minimum, np.maximum), spread, strict=True)
-    ]
-    count = prod(sizes[a] for a in axes)
-    offset = np.asarray(kept.lattice.offset * Fraction(count), object)
-    lattice = Lattice(kept.lattice.scale, offset, ends[0], ends[1])
-    return on_lattice(lattice, x.axis, PartialSums(partial[0], partial[1]))
+    alike = all(x.lattice.offset.shape[a] == 1 for a in where)
+    offset = x.lattice.offset * Fraction(prod(sizes[a] for a in where)) if alike else added(x.lattice.offset)
+    ends = [np.squeeze(a, where) if not keep and a.ndim == len(known) else a for a in (scale, offset)]
+    lattice = Lattice(np.asarray(ends[0], object), np.asarray(ends[1], object), added(low), added(high))
+    return on_lattice(lattice, x.axis, PartialSums(added(np.minimum(low, 0)), added(np.maximum(high, 0))))
+
+
+def _one_scale(scale: Reals, axes: tuple[int, ...]) -> tuple[Reals, IntArray]:
+    """Return the largest scales of which those along axes are multiples, and the factors; Unsupported without one."""
+    if all(scale.shape[a] == 1 for a in axes):
+        return scale, np.ones((1,) * scale.ndim, np.int64)
+    last = range(scale.ndim - len(axes), scale.ndim)
+    rows = np.moveaxis(scale, axes, last)
+    units: list[Real] = []
+    factors: list[list[int]] = []
+    for row in rows.reshape(-1, prod(scale.shape[a] for a in axes)):
+        if all(entry is row[0] or entry == row[0] for entry in row):
+            unit, found = row[0], [1] * len(row)
+        else:
+            unit, found = commensurate(tuple(row), "the scales of its elements", MAX_FACTOR_BITS)
+        units.append(unit)
+        factors.append(found)
+    table = np.moveaxis(np.asarray(factors, np.int64).reshape(rows.shape), last, axes)
+    return reals(units).reshape([1 if a in axes else n for a, n in enumerate(scale.shape)]), table
 
 
 def _mean_along(x: Extent, axes: Sequence[int], sizes: Sequence[int], keep: bool) -> Extent:
@@ -208,7 +246,7 @@ def quant_average(op: Operation) -> list[Extent]:
     sums = None
     if x.lattice is not None:
         low, high = x.lattice.low * count, x.lattice.high * count
-        sums = PartialSums(np.minimum(low, 0), np.maximum(high, 0))
+        sums = PartialSums(np.minimum(low, 0), np.maximum(high, 0), (low, high))
     return [on_lattice(whole_numbers(lo, hi), axis, sums)]
 
 
@@ -216,11 +254,66 @@ def selected(op: Operation) -> list[Extent]:
     """ArgMax, ArgMin and TopK: places along an axis, and for TopK first the values."""
     x = op.extent(0)
     rank = len(op.shape(0))
-    axis = op.integer("axis", -1 if op.node.op_type == "TopK" else 0) % rank
-    count = op.shape(0)[axis]
-    if op.node.op_type != "TopK":
-        return [_places(count, rank if op.integer("keepdims", 1) else rank - 1)]
-    return [x.hull([axis]), _places(count, rank)]
+    kind = op.node.op_type
+    axis = op.integer("axis", -1 if kind == "TopK" else 0) % rank
+    size = op.shape(0)[axis]
+    if kind != "TopK":
+        keep = bool(op.integer("keepdims", 1))
+        behind = x.axis if keep or x.axis < axis else max(x.axis - 1, 0)
+        if size is None or x.lo.ndim != rank or max(x.lo.shape[axis], x.hi.shape[axis]) != size:
+            return [replace(_places(size, rank if keep else rank - 1), axis=behind)]
+        x = x if kind == "ArgMax" else scaled(x, np.full((1,) * rank, Fraction(-1), object))
+        found = _winners(x, axis, last=bool(op.integer("select_last_index", 0)), keep=keep)
+        return [replace(found, axis=behind)]
+    places = replace(_places(size, rank), axis=x.axis)
+    try:
+        counts = op.numbers(1, "number of places")
+    except Unsupported:
+        counts = None
+    if size is None or not counts or not 0 < counts[0] <= size:
+        return [x.hull([axis]), places]
+    found = _ranked(x, axis, size, counts[0], largest=bool(op.integer("largest", 1)))
+    return [found if op.integer("sorted", 1) else found.hull([axis]), places]
+
+
+def _winners(x: Extent, axis: int, *, last: bool, keep: bool) -> Extent:
+    """Return the places that can hold the largest element; the first (or the last) of equal ones counts."""
+    lows, highs = (np.moveaxis(side, axis, -1) for side in np.broadcast_arrays(x.lo, x.hi))
+    if last:
+        lows, highs = lows[..., ::-1], highs[..., ::-1]
+    count = lows.shape[-1]
+    before = np.full(lows.shape, -np.inf)
+    before[..., 1:] = np.maximum.accumulate(lows[..., :-1], axis=-1)
+    least = lows.max(axis=-1, keepdims=True)
+    possible = (highs >= least) & ((highs > before) | (before == -np.inf))
+    first = np.argmax(possible, axis=-1)
+    final = count - 1 - np.argmax(possible[..., ::-1], axis=-1)
+    ends = (count - 1 - final, count - 1 - first) if last else (first, final)
+    low, high = (np.asarray(side, np.float64) for side in ends)
+    if keep:
+        low, high = np.expand_dims(low, axis), np.expand_dims(high, axis)
+    return on_lattice(whole_numbers(low, high), 0)
+
+
+def _ranked(x: Extent, axis: int, size: int, count: int, *, largest: bool) -> Extent:
+    """Return the largest (or smallest) elements in order; the n-th is bounded by the n-th of the ends on each side."""
+    alike = x.hull([axis])
+
+    def ranks(side: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if side.shape[axis] == 1:
+            return side
+        order = np.sort(side, axis=axis)
+        return (np.flip(order, axis) if largest else order).take(range(count), axis=axis)
+
+    sides = np.broadcast_arrays(x.lo, x.hi)
+    if any(side.shape[axis] not in (1, size) for side in sides):
+        return alike
+    lo, hi = (ranks(side) for side in sides)
+    if alike.lattice is None or x.lattice is None:
+        return between((lo, hi), x.axis, alike.reason)
+    low, high = (ranks(side) for side in np.broadcast_arrays(x.lattice.low, x.lattice.high))
+    lattice = replace(alike.lattice, low=low, high=high)
+    return Extent(lo, hi, x.axis, lattice, rounded=True) if x.rounded else on_lattice(lattice, x.axis)
 
 
 def softmax(op: Operation) -> list[Extent]:

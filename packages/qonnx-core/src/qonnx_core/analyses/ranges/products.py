@@ -266,8 +266,6 @@ def _matrix(x: Extent, weights: Constant, axis: int) -> Extent:
         x = x.hull(tuple(range(rank - 1)))
         known = known[-1:]
         rows = 1
-    if rows > 1 and x.lattice is not None:
-        x = _uniform(x)
     parts = [_row(x, known, row) for row in range(rows)]
     layer = Linear(
         weights.mantissa.reshape(1, count, outputs, 1), _scale_of(weights, (1, count, outputs, 1)),
@@ -293,14 +291,6 @@ def _row(x: Extent, known: tuple[int, ...], row: int) -> Extent:
     return replace(x, lo=pick(x.lo), hi=pick(x.hi), lattice=lattice)
 
 
-def _uniform(x: Extent) -> Extent:
-    """Return x without its lattice where the grid differs between rows."""
-    assert x.lattice is not None
-    if any(prod(array.shape[:-1]) > 1 for array in (x.lattice.scale, x.lattice.offset)):
-        return replace(x, lattice=None, reason="its rows lie on different grids")
-    return x
-
-
 def _stacked(results: list[Extent], lead: tuple[int, ...], outputs: int, axis: int) -> Extent:
     """Return rows of results as one extent with leading axes."""
 
@@ -313,19 +303,23 @@ def _stacked(results: list[Extent], lead: tuple[int, ...], outputs: int, axis: i
         reason = next(r.reason for r in results if r.lattice is None)
         return between((lo, hi), axis, reason)
     lattices = [r.lattice for r in results if r.lattice is not None]
-    ends = (1,) * len(lead)
     low, high = (stack([getattr(entry, name) for entry in lattices]) for name in ("low", "high"))
-    lattice = Lattice(
-        lattices[0].scale.reshape((*ends, -1)),
-        lattices[0].offset.reshape((*ends, -1)),
-        low,
-        high,
-    )
+    scale, offset = (_stacked_reals([getattr(entry, name) for entry in lattices], lead) for name in ("scale", "offset"))
+    lattice = Lattice(scale, offset, low, high)
     sums = [r.sums for r in results if r.sums is not None]
     partial = PartialSums(
         np.minimum.reduce([s.low for s in sums]), np.maximum.reduce([s.high for s in sums])
     ) if len(sums) == len(results) else None  # fmt: skip
     return replace(first, lo=lo, hi=hi, lattice=lattice, sums=partial, axis=axis, rounded=False)
+
+
+def _stacked_reals(rows: list[Reals], lead: tuple[int, ...]) -> Reals:
+    """Return the exact numbers of rows; one row where all are alike."""
+    first = rows[0]
+    if all(row.shape == first.shape and bool(np.all(row == first)) for row in rows[1:]):
+        return first.reshape((*(1,) * len(lead), -1))
+    outputs = max(row.size for row in rows)
+    return np.stack([np.broadcast_to(row, (outputs,)) for row in rows]).reshape((*lead, outputs))
 
 
 def _scale_of(weights: Constant, shape: tuple[int, ...]) -> FloatArray:
@@ -452,7 +446,9 @@ def xnor_popcount(op: Operation) -> list[Extent]:
         constant = (1 - numbers_of(weights)).sum(axis=0)
         result = shifted(sums, Constant(constant.reshape((1,) * (rank - 1) + (-1,)), np.ones((1,) * rank)))
         plain = None if result.lattice is None else centred(result.lattice)
-        return [result if plain is None else on_lattice(plain, rank - 1, sums.sums)]
+        if plain is None:
+            return [result]
+        return [on_lattice(plain, rank - 1, PartialSums(np.zeros_like(plain.high), plain.high))]
     if count is None:
         raise Unsupported("the number of pairs is not known")
     from qonnx_core.analyses.ranges.curves import whole_numbers

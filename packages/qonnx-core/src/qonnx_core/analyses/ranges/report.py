@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from qonnx_core.analyses.ranges.extent import Extent, Lattice
+from qonnx_core.analyses.ranges.extent import Extent, Lattice, each
 from qonnx_core.analyses.ranges.walk import Walk
 from qonnx_core.errors import InvalidInput
 from qonnx_core.ir.datatypes import DataType
@@ -154,15 +154,21 @@ def _described(name: str, op_type: str, extent: Extent, given: Grid | None) -> T
     constant = _stuck(extent, others, count, ints[0] == ints[1], lows == highs)
     zeros = [c for c in constant if lows[c] == highs[c] == 0]
     accumulators: tuple[DataType, ...] = ()
-    partial = None
+    accumulator = partial = None
     if extent.sums is not None:
-        accumulators = tuple(smallest_datatype(a, b) for a, b in zip(low, high, strict=True))
+        sums = ints if extent.sums.total is None else [
+            _channels(side, others, pick, count)
+            for side, pick in zip(extent.sums.total, (np.min, np.max), strict=True)
+        ]  # fmt: skip
+        ends = [[int(k) for k in side] for side in sums]
+        accumulators = tuple(smallest_datatype(a, b) for a, b in zip(*ends, strict=True))
+        accumulator = smallest_datatype(min(ends[0]), max(ends[1]))
         partial = smallest_datatype(
-            min(int(extent.sums.low.min()), min(low)), max(int(extent.sums.high.max()), max(high))
+            min(int(extent.sums.low.min()), *ends[0]), max(int(extent.sums.high.max()), *ends[1])
         )
     return TensorRange(
         name, op_type, grid, integers, low, high, values, _all_or_listed(constant, count, channels), reason,
-        integers if extent.sums is not None else None, partial, accumulators, channels, pairs,
+        accumulator, partial, accumulators, channels, pairs,
         _all_or_listed(zeros, count, channels), _whole(lattice, extent), extent.axis,
     )  # fmt: skip
 
@@ -206,15 +212,27 @@ def _stuck(
 
 def _whole(lattice: Lattice, extent: Extent) -> DataType | None:
     """Return the narrowest integer type of the values where all of them are whole numbers."""
-    numbers = {id(n): n for array in (lattice.scale, lattice.offset) for n in array.reshape(-1)}.values()
     if extent.rounded or not extent.bounded:
         return None
-    if any(not isinstance(n, Fraction) or n.denominator != 1 for n in numbers):
-        return None
-    low, high = int(np.ceil(extent.lo.min())), int(np.floor(extent.hi.max()))
-    if lattice.datatype == DataType.BIPOLAR and all(n in (0, 1) for n in numbers):
+
+    numbers = {id(n): n for array in (lattice.scale, lattice.offset) for n in array.reshape(-1)}.values()
+    if not all(_is_whole(n) for n in numbers):
+        stuck = lattice.low == lattice.high
+        if lattice.step == 1 and not stuck.any():
+            return None
+        sides = (lattice.low.astype(object), stuck.astype(object))
+        scales = each(lambda scale, stuck: stuck or _is_whole(scale * lattice.step), lattice.scale, sides[1])
+        first = each(lambda scale, offset, k: _is_whole(scale * k + offset), lattice.scale, lattice.offset, sides[0])
+        if not (scales.all() and first.all()):
+            return None
+    ends = int(np.ceil(extent.lo.min())), int(np.floor(extent.hi.max()))
+    if lattice.datatype == DataType.BIPOLAR and all(n == 1 for n in lattice.scale.flat) and ends == (-1, 1):
         return DataType.BIPOLAR
-    return smallest_datatype(low, high)
+    return smallest_datatype(*ends)
+
+
+def _is_whole(number: Real) -> bool:
+    return isinstance(number, Fraction) and number.denominator == 1
 
 
 def _grid(lattice: Lattice, axis: int) -> tuple[Grid | None, str]:

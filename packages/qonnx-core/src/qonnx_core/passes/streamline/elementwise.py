@@ -20,6 +20,8 @@ from qonnx_core.passes.streamline.exact import Real
 
 FloatArray = npt.NDArray[np.float64]
 Params = tuple[Real, ...]  # one number, or one per channel
+#: Grids of at most so many steps are looked at number by number.
+_MAX_LISTED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +280,10 @@ class GridValue:
                 return False
             step = Fraction(1, max(gain.denominator, zero.denominator))
             largest = max(abs(self.grid.exact(low, channel)), abs(self.grid.exact(high, channel)))
-            if largest / step >= 1 << 24:
+            if largest / step < 1 << 24:
+                continue
+            numbers = [self.grid.exact(k, channel) for k in range(low, min(high, low + _MAX_LISTED) + 1)]
+            if high - low > _MAX_LISTED or any(Fraction(float(nearest_float32(n))) != n for n in numbers):
                 return False
         return True
 
