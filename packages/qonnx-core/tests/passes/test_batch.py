@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import onnx.parser
 import pytest
+from hypothesis import given, settings
 
 import qonnx_core
 from qonnx_core.formats.reader import from_proto
+from qonnx_core.passes.batch_proof import samples_stay_apart
 from qonnx_core.passes.change_batch_size import ChangeBatchSize
+from qonnx_core.passes.make_batch_symbolic import MakeBatchSymbolic
+from qonnx_core.testing.random_graphs import RandomGraph, random_graphs
 
 HEAD = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
 CONSTANTS = """<float[4] row = {1, 2, 3, 4}, float[1, 4] lead = {1, 2, 3, 4}, float two = {2},
@@ -108,6 +112,39 @@ def test_samples_that_might_meet_keep_their_batch(case: str) -> None:
     shape, body = MIXING[case]
     cleaned = qonnx_core.cleanup_model(build(shape, body))
     assert str(cleaned.graph.inputs[0].shape).startswith("[1,")
+
+
+@pytest.mark.parametrize("case", ALIKE)
+def test_the_graph_alone_proves_it_where_no_node_has_to_be_edited(case: str) -> None:
+    shape, body = ALIKE[case]
+    model = build(shape, body)
+    assert samples_stay_apart(model) == (not case.startswith("shape_"))
+    fixed = [int(number) for number in shape.split(",")]
+    x = np.random.default_rng(1).integers(-5, 6, size=(3, *fixed[1:])).astype(np.float32)
+    compiled = qonnx_core.compile_model(model)
+    single = np.concatenate([compiled.run({"x": x[i : i + 1]})["y"] for i in range(3)])
+    np.testing.assert_array_equal(compiled.run({"x": x})["y"], single)
+    assert str(model.graph.inputs[0].shape).startswith("[1,"), "the model changed"
+
+
+@pytest.mark.parametrize("case", MIXING)
+def test_the_graph_alone_proves_nothing_where_samples_might_meet(case: str) -> None:
+    assert not samples_stay_apart(build(*MIXING[case]))
+
+
+def test_shapes_that_a_file_claims_prove_nothing() -> None:
+    """The sums lie on the last axis, so every sample meets those of the others; the file says otherwise."""
+    body = "s = ReduceSum<keepdims=0>(x, one) y = Add(x, s)"
+    text = f"{HEAD} g (float[1, 4] x) => (y) {CONSTANTS[:-1]}, float[1, 4] s> {{ {body} }}"
+    assert not samples_stay_apart(from_proto(onnx.parser.parse_model(text)))
+
+
+@settings(max_examples=60)
+@given(random_graphs(max_size=8))
+def test_what_the_graph_alone_proves_holds_with_inferred_shapes(graph: RandomGraph) -> None:
+    ChangeBatchSize(1).run(graph.model)
+    if samples_stay_apart(graph.model):
+        assert MakeBatchSymbolic().run(graph.model) == 1
 
 
 @pytest.mark.parametrize("body", ["y = MatMul(x, w)", "a = Relu(x) b = Mul(a, row) y = Quant_of(b)"])

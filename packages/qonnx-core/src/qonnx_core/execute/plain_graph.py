@@ -49,13 +49,14 @@ class PlainGraph:
         large: the large tensors by name; sessions read them, so they live as long as the sessions do.
     """
 
-    def __init__(self, model: ir.Model, *, prepared: bool) -> None:
+    def __init__(self, model: ir.Model, *, prepared: bool, inputs: Sequence[ir.Value] | None = None) -> None:
         """Write the graph.
 
         Args:
             model: the model.
             prepared: whether it is normalised and its element types and shapes are inferred. Otherwise they are
                 derived along the way, and what a file says about inner tensors is not looked at.
+            inputs: values that stand for the inputs of the graph, where these are to have other shapes.
 
         Raises:
             NotReady: the model has to be prepared first, or nodes of it hold graphs (then ``lower`` has to come first).
@@ -76,10 +77,11 @@ class PlainGraph:
         self._mark = _mark(model.graph)
         self._expander = Expander()
         self._imports = model.opset_imports
+        self._inputs = dict(zip(model.graph.inputs, inputs or model.graph.inputs, strict=True))
         self._write(model)
         if sum(array.nbytes for array in self._folded.values()) > _KEPT_BYTES:
             self._let_go(model.graph)
-        for attribute in ("_types", "_folded", "_shared", "_imports", "_expander"):
+        for attribute in ("_types", "_folded", "_shared", "_imports", "_inputs", "_expander"):
             delattr(self, attribute)
 
     def with_outputs(self, names: Sequence[str]) -> onnx.ModelProto:
@@ -124,7 +126,7 @@ class PlainGraph:
             if value.is_initializer():
                 raise NotReady
             self._define(value, value.dtype)
-            ir.serde.serialize_value_into(self._graph.input.add(), value)
+            ir.serde.serialize_value_into(self._graph.input.add(), self._inputs[value])
         for value in graph.initializers.values():
             tensor = value.const_value
             if tensor is None:
@@ -223,8 +225,8 @@ class PlainGraph:
         if known is not None:
             x.shape = ir.Shape(known.shape)
         elif not self._prepared:
-            if data.is_graph_input():
-                x.shape = data.shape
+            if data in self._inputs:
+                x.shape = self._inputs[data].shape
             elif not op.broadcasts or any(not _is_scalar(parameter) for parameter in parameters):
                 raise NotReady  # the definition depends on the shape of the data
         self._define(old, dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -15,8 +16,9 @@ from qonnx_core.formats.node_checks import check_standard_nodes
 from qonnx_core.formats.normalize import normalized_copy
 from qonnx_core.ir.sizes import check_growth
 from qonnx_core.passes.base import has_graphs
+from qonnx_core.passes.batch_proof import samples_stay_apart
 from qonnx_core.passes.infer_shapes import InferShapes
-from qonnx_core.passes.make_batch_symbolic import MakeBatchSymbolic, has_batch_of_one
+from qonnx_core.passes.make_batch_symbolic import MakeBatchSymbolic, free_batch, has_batch_of_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +34,19 @@ class Prepared:
 def prepare(model: ir.Model) -> Prepared:
     """Return the model in plain ONNX; the model itself is not changed.
 
-    A normalised model whose batch is no 1 is read in one sweep. Another one is copied, normalised, its shapes are
-    inferred, and a batch of 1 is made symbolic where that is provably the same.
+    A normalised model is read in one sweep. Another one is copied, normalised, and its shapes are inferred. Both ways
+    a batch of 1 becomes symbolic where that is provably the same.
 
     Raises:
         InvalidModel: the model breaks its format, or its shapes contradict each other.
         Unsupported: an operator belongs to the format, but nothing here defines it, or a tensor would be too large.
     """
-    if not has_batch_of_one(model):
-        check_standard_nodes(model)
-        check_growth(model)
+    check_standard_nodes(model)
+    check_growth(model)
+    inputs = _inputs_of_any_batch(model)
+    if inputs is not None:
         try:
-            return _prepared(PlainGraph(model, prepared=False), model)
+            return _prepared(PlainGraph(model, prepared=False, inputs=inputs), model, inputs)
         except NotReady:
             pass
     copy = normalized_copy(model)
@@ -52,7 +55,7 @@ def prepare(model: ir.Model) -> Prepared:
     add_debug_names(copy)
     if not any(has_graphs(node) for node in copy.graph):
         try:
-            return _prepared(PlainGraph(copy, prepared=True), copy)
+            return _prepared(PlainGraph(copy, prepared=True), copy, copy.graph.inputs)
         except NotReady:  # the definition of an operator holds a graph
             pass
     tensors = Tensors(copy.graph)  # before there are more of them
@@ -60,8 +63,17 @@ def prepare(model: ir.Model) -> Prepared:
     return Prepared(PlainGraph(copy, prepared=True), expected_inputs(copy.graph.inputs), _outputs(copy), tensors)
 
 
-def _prepared(plain: PlainGraph, model: ir.Model) -> Prepared:
-    return Prepared(plain, expected_inputs(model.graph.inputs), _outputs(model), Tensors(model.graph))
+def _inputs_of_any_batch(model: ir.Model) -> Sequence[ir.Value] | None:
+    """Return values like the inputs whose batch is free; None where it is 1 and the graph alone does not prove more."""
+    if not has_batch_of_one(model):
+        return model.graph.inputs
+    if not samples_stay_apart(model):
+        return None
+    return [ir.Value(name=value.name, type=value.type, shape=free_batch(value)) for value in model.graph.inputs]
+
+
+def _prepared(plain: PlainGraph, model: ir.Model, inputs: Sequence[ir.Value]) -> Prepared:
+    return Prepared(plain, expected_inputs(inputs), _outputs(model), Tensors(model.graph))
 
 
 def _outputs(model: ir.Model) -> tuple[str, ...]:

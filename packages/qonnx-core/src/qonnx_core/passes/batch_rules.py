@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.registry import op_class_of
-from qonnx_core.passes.base import has_graphs
+from qonnx_core.passes.base import has_graphs, is_standard
 
-_Rule = Callable[[ir.Node, Sequence[bool]], bool]
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A node and what is known about its inputs.
+
+    Attributes:
+        node: the node.
+        batched: for each input, whether it depends on the inputs of the graph.
+        shapes: for each input its shape, None for sizes that are not numbers; None where nothing is known.
+    """
+
+    node: ir.Node
+    batched: Sequence[bool]
+    shapes: Sequence[Shape | None]
+
+    def rank(self, index: int = 0) -> int | None:
+        """Return how many axes an input has, None where that is not known."""
+        shape = self.shapes[index]
+        return None if shape is None else len(shape)
+
+    def constant(self, index: int) -> NDArray[Any] | None:
+        """Return the array behind an input that is there and a constant."""
+        return constant_array(self.node.inputs[index]) if index < len(self.node.inputs) else None
+
+    def is_only_first(self) -> bool:
+        """Return whether the first input is batched, the others are not, and it has axes."""
+        return self.batched[0] and not any(self.batched[1:]) and (self.rank() or 0) > 0
+
+
+_Rule = Callable[[Call], bool]
 
 
 def first_mixing_node(model: ir.Model) -> ir.Node | None:
@@ -28,154 +62,159 @@ def first_mixing_node(model: ir.Model) -> ir.Node | None:
             return node
         if not any(flags):
             continue
-        if not _treats_samples_alike(node, flags, model):
+        if not treats_samples_alike(Call(node, flags, [known_shape(value) for value in node.inputs]), model):
             return node
         batched.update(node.outputs)
     return None
 
 
-def _treats_samples_alike(node: ir.Node, flags: Sequence[bool], model: ir.Model) -> bool:
-    if node.domain not in ("", "ai.onnx"):
-        op = op_class_of(node, model.opset_imports)
-        if op is None:
-            return False
-        if op.batch_like:
-            return _RULES[op.batch_like](node, flags)
-        return _elementwise(node, flags) if op.broadcasts else _only_first(node, flags)
-    rule = _RULES.get(node.op_type)
-    return rule is not None and rule(node, flags)
+def known_shape(value: ir.Value | None) -> Shape | None:
+    """Return the shape that a value has in the graph."""
+    if value is None or value.shape is None:
+        return None
+    return tuple([dim if isinstance(dim, int) else None for dim in value.shape])
 
 
-def _rank(value: ir.Value | None) -> int | None:
-    return None if value is None or value.shape is None else len(value.shape)
+def treats_samples_alike(call: Call, model: ir.Model) -> bool:
+    """Return whether a rule says that the samples of the batched inputs, on their first axes, do not meet in a node.
 
-
-def _elementwise(node: ir.Node, flags: Sequence[bool]) -> bool:
-    """All batched inputs have the rank of the result; the others do not reach the first axis, or have 1 there."""
-    ranks = [_rank(value) for value in node.inputs if value is not None]
-    if any(rank is None for rank in ranks):
+    Raises:
+        InvalidModel: the node breaks the format of its operator.
+    """
+    node = call.node
+    if is_standard(node):
+        rule = _RULES.get(node.op_type)
+        return rule is not None and rule(call)
+    op = op_class_of(node, model.opset_imports)
+    if op is None:
         return False
-    top = max(rank for rank in ranks if rank is not None)
-    for value, batched in zip(node.inputs, flags, strict=True):
-        if value is None:
-            continue
-        assert value.shape is not None
-        if batched and len(value.shape) != top:
+    if op.batch_like:
+        op.check(node)
+        return _RULES[op.batch_like](call)
+    return _elementwise(call) if op.broadcasts else call.is_only_first()
+
+
+def _elementwise(call: Call) -> bool:
+    """All batched inputs have the rank of the result; the others do not reach the first axis, or have 1 there."""
+    given = [(batched, shape) for value, batched, shape in zip(call.node.inputs, call.batched, call.shapes, strict=True)
+             if value is not None]  # fmt: skip
+    top = max([0 if shape is None else len(shape) for _, shape in given])
+    for batched, shape in given:
+        if shape is None or (batched and len(shape) != top):
             return False
-        if not batched and len(value.shape) == top and value.shape[0] != 1:
+        if not batched and len(shape) == top and (top == 0 or shape[0] != 1):
             return False
     return top > 0
 
 
-def _only_first(node: ir.Node, flags: Sequence[bool]) -> bool:
-    return flags[0] and not any(flags[1:]) and (_rank(node.inputs[0]) or 0) > 0
+def _only_first(call: Call) -> bool:
+    return call.is_only_first()
 
 
-def _matmul(node: ir.Node, flags: Sequence[bool]) -> bool:
-    left, right = (_rank(value) for value in node.inputs)
+def _matmul(call: Call) -> bool:
+    left, right = call.rank(0), call.rank(1)
     if left is None or right is None:
         return False
-    if flags[0] and flags[1]:
+    if all(call.batched):
         return left == right and left >= 3
-    data, other, other_value = (left, right, node.inputs[1]) if flags[0] else (right, left, node.inputs[0])
-    if data < (2 if flags[0] else 3):
+    data, other, shape = (left, right, call.shapes[1]) if call.batched[0] else (right, left, call.shapes[0])
+    if data < (2 if call.batched[0] else 3):
         return False
-    assert other_value is not None
-    assert other_value.shape is not None
-    return other <= 2 if data == 2 else other < data or (other == data and other_value.shape[0] == 1)
+    assert shape is not None
+    return other <= 2 if data == 2 else other < data or (other == data and shape[0] == 1)
 
 
-def _gemm(node: ir.Node, flags: Sequence[bool]) -> bool:
-    if not flags[0] or any(flags[1:]) or node.attributes.get_int("transA", 0) != 0:
+def _gemm(call: Call) -> bool:
+    if not call.batched[0] or any(call.batched[1:]) or call.node.attributes.get_int("transA", 0) != 0:
         return False
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if bias is None:
+    if len(call.node.inputs) < 3 or call.node.inputs[2] is None:
         return True
-    return bias.shape is not None and (len(bias.shape) < 2 or bias.shape[0] == 1)
+    bias = call.shapes[2]
+    return bias is not None and (len(bias) < 2 or bias[0] == 1)
 
 
 def _axis_is_not_batch(default: int) -> _Rule:
-    def rule(node: ir.Node, flags: Sequence[bool]) -> bool:
-        rank = _rank(node.inputs[0])
-        if rank is None or not _only_first(node, flags):
-            return False
-        return node.attributes.get_int("axis", default) % rank != 0
+    def rule(call: Call) -> bool:
+        rank = call.rank()
+        return rank is not None and call.is_only_first() and _misses_batch([_axis(call, default)], rank)
 
     return rule
 
 
-def _reduce(node: ir.Node, flags: Sequence[bool]) -> bool:
-    rank = _rank(node.inputs[0])
-    axes = constant_array(node.inputs[1]) if len(node.inputs) > 1 else None
-    if rank is None or axes is None or axes.size == 0 or not _only_first(node, flags):
+def _axis(call: Call, default: int) -> int:
+    return int(call.node.attributes.get_int("axis", default) or 0)
+
+
+def _misses_batch(axes: Iterable[int], rank: int) -> bool:
+    return all(int(axis) % rank != 0 for axis in axes)
+
+
+def _reduce(call: Call) -> bool:
+    rank, axes = call.rank(), call.constant(1)
+    if rank is None or axes is None or axes.size == 0 or not call.is_only_first():
         return False
-    return all(int(axis) % rank != 0 for axis in axes.reshape(-1))
+    return _misses_batch(axes.reshape(-1), rank)
 
 
-def _concat(node: ir.Node, flags: Sequence[bool]) -> bool:
-    rank = _rank(node.inputs[0])
-    return rank is not None and all(flags) and node.attributes.get_int("axis", 0) % rank != 0
+def _concat(call: Call) -> bool:
+    rank = call.rank()
+    return rank is not None and rank > 0 and all(call.batched) and _misses_batch([_axis(call, 0)], rank)
 
 
-def _slice(node: ir.Node, flags: Sequence[bool]) -> bool:
-    rank = _rank(node.inputs[0])
-    axes = constant_array(node.inputs[3]) if len(node.inputs) > 3 else None
-    if rank is None or axes is None or not _only_first(node, flags):
-        return False
-    return all(int(axis) % rank != 0 for axis in axes.reshape(-1))
+def _slice(call: Call) -> bool:
+    rank, axes = call.rank(), call.constant(3)
+    return rank is not None and axes is not None and call.is_only_first() and _misses_batch(axes.reshape(-1), rank)
 
 
-def _transpose(node: ir.Node, flags: Sequence[bool]) -> bool:
-    permutation = node.attributes.get_ints("perm")
+def _transpose(call: Call) -> bool:
+    permutation = call.node.attributes.get_ints("perm")
     return permutation is not None and len(permutation) > 0 and permutation[0] == 0
 
 
-def _flatten(node: ir.Node, flags: Sequence[bool]) -> bool:
-    return node.attributes.get_int("axis", 1) == 1
+def _flatten(call: Call) -> bool:
+    return call.node.attributes.get_int("axis", 1) == 1
 
 
-def _reshape(node: ir.Node, flags: Sequence[bool]) -> bool:
+def _reshape(call: Call) -> bool:
     """Return whether the target keeps the first axis (0), or leaves it over (-1) and a sample fills the others."""
-    data, target = node.inputs
-    array = constant_array(target)
-    if array is None or array.size == 0 or data is None or data.shape is None or not _only_first(node, flags):
+    array, shape = call.constant(1), call.shapes[0]
+    if array is None or array.size == 0 or shape is None or not call.is_only_first():
         return False
-    if node.attributes.get_int("allowzero", 0):
+    if call.node.attributes.get_int("allowzero", 0):
         return False
     first, rest = int(array[0]), [int(number) for number in array[1:]]
     if first == 0:
         return True
-    inner = list(data.shape)[1:]
-    if first != -1 or not all(isinstance(dim, int) for dim in inner) or any(number <= 0 for number in rest):
+    inner = [dim for dim in shape[1:] if dim is not None]
+    if first != -1 or len(inner) < len(shape) - 1 or any(number <= 0 for number in rest):
         return False
-    return math.prod(dim for dim in inner if isinstance(dim, int)) == math.prod(rest)
+    return math.prod(inner) == math.prod(rest)
 
 
-def _axes_input_without_batch(node: ir.Node, flags: Sequence[bool]) -> bool:
-    axes = constant_array(node.inputs[1]) if len(node.inputs) > 1 else None
-    rank = _rank(node.outputs[0] if node.op_type == "Unsqueeze" else node.inputs[0])
-    if axes is None or rank is None or not _only_first(node, flags):
+def _axes_input_without_batch(call: Call) -> bool:
+    axes, rank = call.constant(1), call.rank()
+    if axes is None or rank is None or not call.is_only_first():
         return False
-    return all(int(axis) % rank != 0 for axis in axes.reshape(-1))
+    return _misses_batch(axes.reshape(-1), rank + (axes.size if call.node.op_type == "Unsqueeze" else 0))
 
 
-def _pad(node: ir.Node, flags: Sequence[bool]) -> bool:
-    pads = constant_array(node.inputs[1])
-    if pads is None or len(node.inputs) > 3 or not _only_first(node, flags):
+def _pad(call: Call) -> bool:
+    pads = call.constant(1)
+    if pads is None or len(call.node.inputs) > 3 or not call.is_only_first():
         return False
     return not np.any(pads.reshape(2, -1)[:, 0])
 
 
-def _resize(node: ir.Node, flags: Sequence[bool]) -> bool:
-    scales = constant_array(node.inputs[2]) if len(node.inputs) == 3 else None
-    return scales is not None and scales.size > 0 and float(scales[0]) == 1 and _only_first(node, flags)
+def _resize(call: Call) -> bool:
+    scales = call.constant(2) if len(call.node.inputs) == 3 else None
+    return scales is not None and scales.size > 0 and float(scales[0]) == 1 and call.is_only_first()
 
 
-def _batch_norm(node: ir.Node, flags: Sequence[bool]) -> bool:
-    return _only_first(node, flags) and not node.attributes.get_int("training_mode", 0)
+def _batch_norm(call: Call) -> bool:
+    return call.is_only_first() and not call.node.attributes.get_int("training_mode", 0)
 
 
-_ELEMENTWISE = (
+ELEMENTWISE = (
     "Abs", "Add", "And", "Cast", "Ceil", "Celu", "Clip", "Cos", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp", "Floor",
     "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Less",
     "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Reciprocal",
@@ -187,13 +226,13 @@ _FIRST_ONLY = (
     "AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool", "GlobalMaxPool",
     "InstanceNormalization", "LRN", "MaxPool", "SpaceToDepth",
 )  # fmt: skip
-_REDUCE = tuple(
+REDUCE = tuple(
     f"Reduce{name}" for name in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 )
 _RULES: Mapping[str, _Rule] = {
-    **dict.fromkeys(_ELEMENTWISE, _elementwise),
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(_FIRST_ONLY, _only_first),
-    **dict.fromkeys(_REDUCE, _reduce),
+    **dict.fromkeys(REDUCE, _reduce),
     **dict.fromkeys(("ArgMax", "ArgMin", "Gather"), _axis_is_not_batch(0)),
     **dict.fromkeys(("Hardmax", "LayerNormalization", "LogSoftmax", "Softmax", "TopK"), _axis_is_not_batch(-1)),
     **dict.fromkeys(("Squeeze", "Unsqueeze"), _axes_input_without_batch),

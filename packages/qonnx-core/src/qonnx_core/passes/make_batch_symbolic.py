@@ -73,6 +73,12 @@ def has_batch_of_one(model: ir.Model) -> bool:
     return bool(shapes) and all(shape is not None and len(shape) > 0 and shape[0] == 1 for shape in shapes)
 
 
+def free_batch(value: ir.Value) -> ir.Shape:
+    """Return the shape of an input that has one, with ``batch`` in front."""
+    assert value.shape is not None
+    return ir.Shape([ir.SymbolicDim(BATCH), *list(value.shape)[1:]])
+
+
 def _open_batch(model: ir.Model) -> None:
     _make_inputs_symbolic(model)
     _forget_shapes(model)
@@ -85,8 +91,7 @@ def _open_batch(model: ir.Model) -> None:
 
 def _make_inputs_symbolic(model: ir.Model) -> None:
     for value in model.graph.inputs:
-        assert value.shape is not None
-        value.shape = ir.Shape([ir.SymbolicDim(BATCH), *list(value.shape)[1:]])
+        value.shape = free_batch(value)
 
 
 def _forget_shapes(model: ir.Model) -> None:
