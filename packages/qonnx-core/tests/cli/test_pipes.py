@@ -94,15 +94,30 @@ def test_a_terminal_is_shown_no_bytes_and_asked_for_none(model: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_shell_gets_a_script_to_complete_with(shell: str) -> None:
-    """The shell is the one that the command was started from, so one has to start it."""
-    path = shutil.which(shell)
-    if path is None:
-        pytest.skip(f"{shell} is not installed")
-    script = f"{shlex.join([*COMMAND, '--show-completion'])}; exit $?"
-    done = subprocess.run([path, "-c", script], capture_output=True, check=False)
+def test_every_shell_gets_a_script_of_its_own_from_any_other(shell: str) -> None:
+    done = run("--show-completion", shell)
     assert done.returncode == 0, done.stderr
-    assert "_QONNX_COMPLETE" in done.stdout.decode()
+    assert f"_QONNX_COMPLETE=complete_{shell}" in done.stdout.decode()
+
+
+def test_bash_completes_with_the_script_that_it_gets(model: Path) -> None:
+    path = shutil.which("bash")
+    if path is None:
+        pytest.skip("bash is not installed")
+    program = model.parent / "bin" / "qonnx"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
+    program.chmod(0o755)
+    script = """
+        source <(qonnx --show-completion bash)
+        COMP_WORDS=(qonnx info mo); COMP_CWORD=2; _qonnx_completion qonnx
+        echo "${COMPREPLY[@]}"
+        complete -p qonnx
+    """
+    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    arguments = {"capture_output": True, "text": True, "check": False, "cwd": model.parent, "env": environment}
+    done = subprocess.run([path, "-c", script], **arguments)
+    assert done.stdout.splitlines() == ["model.onnx", "complete -o default -F _qonnx_completion qonnx"], done.stderr
 
 
 def test_model_files_and_folders_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +130,7 @@ def test_model_files_and_folders_are_completed(tmp_path: Path, monkeypatch: pyte
     assert model_files("models/") == ["models/inner.onnx"]
     assert model_files(f"{tmp_path}/k") == [f"{tmp_path}/k.h5"]
     assert model_files("nowhere/x") == []
+    assert model_files("mod") == ["models/", "models/inner.onnx"]
 
 
 def test_bash_completes_commands_and_models(model: Path) -> None:
@@ -133,6 +149,7 @@ def test_bash_completes_commands_and_models(model: Path) -> None:
     assert "--with-functions" in completed("qonnx clean model.onnx --with")
     assert completed("qonnx run model.onnx --intermediate global_o") == ["global_out"]
     assert "MatMul_0_out0" in completed("qonnx stats model.onnx --tensor MatMul_")
+    assert completed("qonnx transform model.onnx --pass change_b") == ["change_batch_size"]
     assert completed("qonnx run nothing.onnx --intermediate global_o") == []
 
 

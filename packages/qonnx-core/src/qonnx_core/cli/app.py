@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer import completion
 from typer.core import TyperCommand
 
 from qonnx_core import __version__
@@ -52,6 +54,7 @@ class _Command(TyperCommand):
 app = typer.Typer(
     name="qonnx",
     no_args_is_help=True,
+    add_completion=False,  # the options below, which name the shell, take its place
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Quantized neural networks from QONNX to verified hardware: run, check, cut and build models.",
@@ -77,6 +80,14 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+class Shell(StrEnum):
+    """A shell that completes commands."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
 @app.callback()
 def options(
     version: Annotated[
@@ -85,13 +96,33 @@ def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error. May stand anywhere on the line.")
     ] = False,
+    install_completion: Annotated[
+        Shell | None,
+        typer.Option(
+            "--install-completion",
+            callback=completion.install_callback,
+            is_eager=True,
+            help="Let this shell complete commands, options, model files and tensors, from its next start on.",
+        ),
+    ] = None,
+    show_completion: Annotated[
+        Shell | None,
+        typer.Option(
+            "--show-completion",
+            callback=completion.show_callback,
+            is_eager=True,
+            help="Print what this shell needs for that.",
+        ),
+    ] = None,
 ) -> None:
     """Take the options that every subcommand shares."""
+    del version, install_completion, show_completion  # their callbacks have done all
     show_tracebacks(debug)
     # onnx-ir warns about a broken model before our own error says the same.
     logging.getLogger("onnx_ir").setLevel(logging.DEBUG if debug else logging.CRITICAL)
 
 
+completion.completion_init()  # type: ignore[attr-defined]  # done only where typer adds options of its own
 COMMANDS = (
     doctor,
     info,

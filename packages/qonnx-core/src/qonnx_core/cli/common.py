@@ -26,7 +26,15 @@ WIDE = 240
 
 
 def model_files(incomplete: str) -> list[str]:
-    """Return what a shell offers for a model that is partly typed: folders and model files."""
+    """Return what a shell offers for a model that is partly typed: folders and model files.
+
+    A folder that is the only choice comes with what is in it: shells put a space behind a single choice.
+    """
+    found = _models_and_folders(incomplete)
+    return found if len(found) != 1 or not found[0].endswith("/") else found + _models_and_folders(found[0])
+
+
+def _models_and_folders(incomplete: str) -> list[str]:
     typed = Path(incomplete)
     folder = typed if incomplete.endswith("/") or not incomplete else typed.parent
     try:

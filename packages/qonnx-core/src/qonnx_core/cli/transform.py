@@ -33,6 +33,13 @@ inferred before each pass. Whether a pass keeps the values is what its line in t
 Example: qonnx transform model.onnx --pass batchnorm_to_affine --pass insert_topk:k=3 -o changed.onnx"""
 
 
+def _pass_names(incomplete: str) -> list[str]:
+    """Return what a shell offers for a pass that is partly typed."""
+    from qonnx_core.passes.catalog import catalog
+
+    return [name for name in catalog() if name.startswith(incomplete)]
+
+
 def command(
     model: Annotated[
         Path | None,
@@ -40,7 +47,12 @@ def command(
     ] = None,
     passes: Annotated[
         list[str] | None,
-        typer.Option("--pass", metavar="NAME[:ARG=VALUE,...]", help="A pass to run; may be repeated."),
+        typer.Option(
+            "--pass",
+            metavar="NAME[:ARG=VALUE,...]",
+            help="A pass to run; may be repeated.",
+            autocompletion=_pass_names,
+        ),
     ] = None,
     output: Annotated[Path | None, output_option()] = None,
     clean: Annotated[bool, typer.Option("--clean", help="Clean the model up first, as `qonnx clean` does.")] = False,
