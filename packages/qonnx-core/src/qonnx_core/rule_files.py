@@ -40,7 +40,7 @@ def rules_mapping(text: str, source: str, keys: str, form: str) -> dict[str, Any
     """
     try:
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or a number that is none
         raise InvalidInput(f"{source}: it is no YAML ({' '.join(str(error).split())}); expected {keys}.") from error
     if not isinstance(content, dict):
         raise InvalidInput(f"{source}: found {type(content).__name__}; expected {form}.")

@@ -48,7 +48,7 @@ def test_help_fills_the_width_and_shows_brackets() -> None:
     assert all(len(line) > 75 for line in lines[1:-1])
     quantize = said("quantize", "--help", columns="160")
     assert "     - match: {op_type: [Conv, MatMul, Gemm]}" in quantize
-    assert sum(line.strip().startswith(("Examples: qonnx", "qonnx ")) for line in quantize.splitlines()) == 2
+    assert sum(line.strip().startswith(("Examples: qonnx", "qonnx ")) for line in quantize.splitlines()) == 3
 
 
 def test_names_of_a_model_are_no_markup(tmp_path: Path) -> None:

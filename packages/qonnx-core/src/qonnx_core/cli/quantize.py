@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from rich.console import Console
 
+    from qonnx_core.passes.quantize.fixed_point_params import FixedPointQuantizeParams
+
 NAME = "quantize"
 HELP = """Put quantizers into a model by the rules of a YAML or JSON file, or round its parameters onto a grid.
 
@@ -39,7 +41,8 @@ of a constant) or `data` (from the range on the samples of --data). The result c
       input: {bits: 8, scale: data, power_of_two: true}
 
 Examples: qonnx quantize model.onnx --config q.yaml --data samples.npz -o quantized.onnx
-qonnx quantize model.onnx --fixed-point 'FIXED<16,6>' --op-type Add --op-type Mul --max-error 1e-3 -o fixed.onnx"""
+qonnx quantize model.onnx --fixed-point 'FIXED<16,6>' --op-type Add --op-type Mul --max-error 1e-3 -o fixed.onnx
+qonnx quantize model.onnx --tensor 'Conv_*_param0=FIXED<8,2>' --tensor 'Gemm_*=INT8*2^-5' -o fixed.onnx"""
 
 
 def command(
@@ -56,18 +59,30 @@ def command(
         typer.Option("--op-type", help="With --fixed-point: operators whose constants are rounded; default Add, Mul."),
     ] = None,
     tensor: Annotated[
-        list[str] | None, typer.Option("--tensor", help="With --fixed-point: names of parameters; globs.")
+        list[str] | None,
+        typer.Option(
+            "--tensor",
+            metavar="NAME[=GRID]",
+            help="Round parameters by name, a glob; onto a grid of their own, or that of --fixed-point.",
+        ),
     ] = None,
     max_error: Annotated[
-        float | None, typer.Option("--max-error", min=0, help="With --fixed-point: refuse a larger error.")
+        float | None, typer.Option("--max-error", min=0, help="Refuse a larger error of a rounded parameter.")
     ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Quantize a model and write it."""
-    if (config is None) is (fixed_point is None):
-        raise InvalidInput("quantize: expected either --config with rules or --fixed-point with a grid. Give one.")
-    if fixed_point is None and (op_type or tensor or max_error is not None):
-        raise InvalidInput("quantize: --op-type, --tensor and --max-error belong to --fixed-point. Leave them out.")
+    names, grids = _named(tensor or [])
+    rounds = fixed_point is not None or bool(grids)
+    if (config is None) is not rounds:
+        raise InvalidInput(
+            "quantize: expected either --config with rules or --fixed-point with a grid (or --tensor NAME=GRID). "
+            "Give one."
+        )
+    if fixed_point is None and (op_type or names or (max_error is not None and not rounds)):
+        raise InvalidInput(
+            "quantize: --op-type, --tensor NAME and --max-error belong to --fixed-point. Give it, or leave them out."
+        )
     if config is None and data is not None:
         raise InvalidInput("quantize: --data belongs to --config, with rules that say `scale: data`. Leave it out.")
     check_places(model, *(place for place in (config, data) if place is not None))
@@ -76,9 +91,12 @@ def command(
     if config is not None:
         report = _by_rules(original, cleaned, config, data)
     else:
-        assert fixed_point is not None
+        from qonnx_core.passes.quantize.fixed_point_params import FixedPointQuantizeParams
+
         types = tuple(op_type or (() if tensor else ("Add", "Mul")))
-        report = _onto_grid(cleaned, fixed_point, types, tuple(tensor or ()), max_error)
+        report = _onto_grid(
+            cleaned, FixedPointQuantizeParams(fixed_point or "", types, names, grids, max_error=max_error)
+        )
     write_model(cleaned, output)
     if json_output:
         print_json({"output": str(output), "quantized": report})
@@ -98,13 +116,22 @@ def _by_rules(original: ir.Model, cleaned: ir.Model, config: Path, data: Path | 
     return [entry.to_dict() for entry in quantize_graph(cleaned, rules, samples)]
 
 
-def _onto_grid(
-    model: ir.Model, grid: str, op_types: tuple[str, ...], tensors: tuple[str, ...], max_error: float | None
-) -> list[dict[str, Any]]:
-    from qonnx_core.passes.quantize.fixed_point_params import FixedPointQuantizeParams
+def _named(entries: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the names that go onto the common grid, and those with a grid behind ``=``."""
+    pairs = [entry.rpartition("=") for entry in entries]
+    return tuple(last for first, _, last in pairs if not first), {first: last for first, _, last in pairs if first}
 
-    step = FixedPointQuantizeParams(grid, op_types, tensors, max_error=max_error)
-    return [entry.to_dict() for entry in step.apply(model)]
+
+def _onto_grid(model: ir.Model, step: FixedPointQuantizeParams) -> list[dict[str, Any]]:
+    report = step.apply(model)
+    if not report:
+        readers = step.readers_of_constants(model)
+        kinds = " and ".join(step.op_types)
+        raise InvalidInput(
+            f"quantize: there is nothing to round: no {kinds} of the model reads a constant float; expected one. "
+            + (f"Say which do, with --op-type {' or '.join(readers)}." if readers else "No other operator does either.")
+        )
+    return [entry.to_dict() for entry in report]
 
 
 def _show(out: Console, title: str, report: list[dict[str, Any]]) -> None:

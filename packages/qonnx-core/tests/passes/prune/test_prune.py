@@ -421,6 +421,11 @@ def test_files_of_channels(name: str, text: str, expected: object, tmp_path: Any
         assert read_channels(file) == expected
 
 
+def test_a_file_of_channels_that_is_none_is_refused(tmp_path: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"none.yaml: cannot be read \(No such file or directory\)"):
+        read_channels(tmp_path / "none.yaml")
+
+
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(0, 5000), st.sampled_from(["mlp", "cnn", "mixed"]), st.integers(0, 2**32 - 1))
 def test_pruning_a_random_graph_equals_masking_it(seed: int, kind: Any, choice: int) -> None:

@@ -107,8 +107,13 @@ def test_what_is_on_the_grid_already_keeps_every_value() -> None:
     [
         (FixedPointQuantizeParams("FIXED<6,3>", max_error=0.01), "2 parameters are further than 0.01 from FIXED"),
         (FixedPointQuantizeParams("FIXED<6>"), "not understood"),
-        (FixedPointQuantizeParams("INT4*[1,2]"), "has channels or a zero point"),
-        (FixedPointQuantizeParams("(UINT4-3)"), "has channels or a zero point"),
+        (FixedPointQuantizeParams("INT4*[1,2]"), "has channels, a zero point or an offset"),
+        (FixedPointQuantizeParams("(UINT4-3)"), "has channels, a zero point or an offset"),
+        (FixedPointQuantizeParams("INT4*0.5 + 0.25"), "has channels, a zero point or an offset"),
+        (FixedPointQuantizeParams("INT4", max_error=float("nan")), "expected a number of at least 0"),
+        (FixedPointQuantizeParams(grids={"a": "INT4", "nothing*": "INT4"}), "nothing*: match no float parameter"),
+        (FixedPointQuantizeParams(grids={"a": "FIXED<4>"}), "not understood"),
+        (FixedPointQuantizeParams(grids={"a": "INT4", "b": "INT4*2"}, max_error=0.5), "further than 0.5 from INT4*2"),
         (FixedPointQuantizeParams("INT4", tensors=("nothing*",)), "match no float parameter"),
     ],
 )  # fmt: skip
@@ -119,6 +124,53 @@ def test_what_cannot_be_done_is_refused_and_nothing_changes(step: FixedPointQuan
         step.run(model)
     assert reason in str(refusal.value)
     assert ir.to_proto(model).SerializeToString(deterministic=True) == before
+
+
+def test_parameters_have_grids_of_their_own_in_one_call() -> None:
+    model = build()
+    step = FixedPointQuantizeParams("FIXED<6,3>", grids={"a": "INT4", "?": "INT8*2^-1"})
+    assert [(entry.tensor, entry.datatype) for entry in step.apply(model)] == [
+        ("a", "INT4"), ("w", "SCALEDINT<8>"), ("b", "SCALEDINT<8>"),
+    ]  # fmt: skip
+    for name, numbers in (("a", [0, -2, 2]), ("b", [0, 0.5, -9])):
+        np.testing.assert_array_equal(constant_array(model.graph.initializers[name]), np.float32(numbers))
+    model = build()
+    FixedPointQuantizeParams("FIXED<6,3>", grids={"w": "INT4"}).run(model)  # a and b by their operators
+    types = {name: str(get_datatype(value)) for name, value in model.graph.initializers.items()}
+    assert types == {"a": "FIXED<6,3>", "b": "FIXED<6,3>", "w": "INT4"}
+
+
+@pytest.mark.parametrize(
+    ("grid", "most"), [("INT32", 2**31 - 128), ("UINT32", 2**32 - 256), ("FIXED<32,2>", 2 - 2**-23)]
+)
+def test_a_grid_of_more_digits_than_the_element_type_holds_all_that_is_rounded(grid: str, most: float) -> None:
+    model = build("g (float[N, 2] x) => (y) <float[2] a = {1e30, -1e30}> { y = Mul(x, a) }")
+    FixedPointQuantizeParams(grid).run(model)
+    array = constant_array(model.graph.initializers["a"])
+    assert array[0] == np.float32(most)
+    datatype = get_datatype(model.graph.initializers["a"])
+    assert datatype is not None
+    assert datatype.allows(array)
+
+
+def test_the_command_takes_grids_by_name_and_says_where_there_is_nothing_to_round(tmp_path: Path) -> None:
+    qonnx_core.save(build(), tmp_path / "m.onnx")
+    start = ["quantize", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "o.onnx")]
+    done = CliRunner().invoke(app, [*start, "--tensor", "Mul*=INT4", "--tensor", "Mat*=FIXED<8,2>", "--json"])
+    assert done.exit_code == 0, done.output
+    found = {row["tensor"]: row["datatype"] for row in json.loads(done.stdout)["quantized"]}
+    assert found == {"Mul_0_param0": "INT4", "MatMul_0_param0": "FIXED<8,2>"}
+    (tmp_path / "o.onnx").unlink()
+    for options, said in (
+        (["--fixed-point", "FIXED<8,4>", "--op-type", "Conv"],
+         "no Conv of the model reads a constant float; expected one. Say which do, with --op-type Add or MatMul"),
+        (["--tensor", "Mul*=INT4", "--tensor", "MatMul*"], "--tensor NAME and --max-error belong to --fixed-point"),
+        (["--tensor", "Mul*="], "grid '': not understood"),
+    ):  # fmt: skip
+        done = CliRunner().invoke(app, [*start, *options])
+        assert done.exit_code == 1
+        assert said in " ".join(done.stderr.split())
+        assert not (tmp_path / "o.onnx").exists()
 
 
 def test_the_command_rounds_and_reports(tmp_path: Path) -> None:

@@ -270,7 +270,15 @@ def test_wrong_rules_are_refused_by_name(content: Any, reason: str) -> None:
 
 
 def test_a_text_that_is_no_rule_file_is_refused(tmp_path: Path) -> None:
-    for text, reason in (("quantize: [", "it is no YAML"), ("- 1", "found list"), ("", "found NoneType")):
+    rule = "quantize: [{match: {op_type: A}, input: {bits: 4, scale: %s}}]"
+    for text, reason in (
+        ("quantize: [", "it is no YAML"),
+        ("quantize: 2001-99-99", "it is no YAML"),
+        (rule % ("1" * 9999), "it is no YAML"),
+        (rule % ("1" * 999), "expected a number above 0"),
+        ("- 1", "found list"),
+        ("", "found NoneType"),
+    ):
         with pytest.raises(InvalidInput, match=reason):
             QuantizationConfig.from_text(text)
     with pytest.raises(InvalidInput, match="cannot be read as rules"):

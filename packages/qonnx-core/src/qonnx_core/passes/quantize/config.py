@@ -74,8 +74,11 @@ def _numbers(value: object) -> float | tuple[float, ...] | None:
     numbers = [item for item in items if isinstance(item, int | float) and not isinstance(item, bool)]
     if not numbers or len(numbers) < len(items):
         return None
-    with np.errstate(over="ignore"):
-        found = tuple(float(np.float32(number)) for number in numbers)
+    try:
+        with np.errstate(over="ignore"):
+            found = tuple(float(np.float32(number)) for number in numbers)
+    except OverflowError:  # an integer beyond every float
+        return None
     if not np.all(np.isfinite(found)):
         return None
     return found if isinstance(value, list | tuple) else found[0]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -45,12 +46,14 @@ class FixedPointQuantizeParams:
     """Constants that chosen operators read become the nearest numbers of a grid: the model's values change by that.
 
     Without a grid nothing changes. Parameters behind a quantizer are read by that quantizer, not by the operator; only
-    ``tensors`` reaches them.
+    ``tensors`` and ``grids`` reach them.
 
     Args:
         grid: ``FIXED<16,6>``, or an integer type with a scale: ``INT8``, ``INT8*2^-4``, ``INT8*0.1``.
         op_types: operators whose constant inputs are rounded; globs.
         tensors: names of further parameters; globs.
+        grids: ``{name: grid}`` of parameters with grids of their own, such as ``{"conv*": "FIXED<8,2>"}``; globs, of
+            which the first that fits counts.
         rounding: how a number between two grid points is rounded, by the names of the format.
         max_error: the largest error that is accepted for a single number.
     """
@@ -58,6 +61,7 @@ class FixedPointQuantizeParams:
     grid: str = ""
     op_types: tuple[str, ...] = ("Add", "Mul")
     tensors: tuple[str, ...] = ()
+    grids: Mapping[str, str] = field(default_factory=dict)
     rounding: Rounding = Rounding.ROUND
     max_error: float | None = None
     name: str = "fixed_point_quantize_params"
@@ -66,10 +70,10 @@ class FixedPointQuantizeParams:
         """Edit the model in place; return the number of parameters that changed.
 
         Raises:
-            InvalidInput: the grid is none, a name matches no parameter, or the error is larger than accepted; then
+            InvalidInput: a grid is none, a name matches no parameter, or the error is larger than accepted; then
                 nothing is changed.
         """
-        return sum(1 for entry in self.apply(model) if entry.max_error > 0) if self.grid else 0
+        return sum(1 for entry in self.apply(model) if entry.max_error > 0)
 
     def apply(self, model: ir.Model) -> list[RoundedParameter]:
         """Edit the model in place; return all parameters that are on the grid now, in the order of the graph.
@@ -77,44 +81,57 @@ class FixedPointQuantizeParams:
         Raises:
             InvalidInput: as :meth:`run`.
         """
-        grid = Grid.parse(self.grid)
-        if grid.channels > 1 or grid.zero_point != (0,):
-            raise InvalidInput(f"grid {self.grid}: has channels or a zero point; expected one scale, e.g. FIXED<16,6>.")
-        datatype = _datatype(self.grid, grid)
+        if self.max_error is not None and not self.max_error >= 0:
+            raise InvalidInput(f"max_error: found {self.max_error}; expected a number of at least 0.")
+        own = {glob: _Target.of(text) for glob, text in self.grids.items()}
+        common = _Target.of(self.grid) if self.grid else None
         places = self._places(model)
-        made: list[tuple[ir.Value, list[tuple[ir.Node, int]], NDArray[Any], RoundedParameter]] = []
+        made: list[tuple[ir.Value, list[tuple[ir.Node, int]], NDArray[Any], _Target, RoundedParameter]] = []
         for value, uses in places.items():
+            name = value.name or ""
+            target = next((own[glob] for glob in own if fnmatch.fnmatchcase(name, glob)), common)
+            assert target is not None
             array = constant_array(value)
             assert array is not None
             if array.size == 0 or not np.all(np.isfinite(array)):
-                raise InvalidInput(f"parameter {value.name}: is empty or not finite; expected numbers to round.")
-            rounded, error, clipped = _rounded(array, grid, self.rounding)
-            made.append((value, uses, rounded, RoundedParameter(value.name or "", str(datatype), error, clipped)))
-        too_far = [entry for *_, entry in made if self.max_error is not None and entry.max_error > self.max_error]
-        if too_far:
-            worst = "; ".join(f"{e.tensor}: {e.max_error:g} ({e.clipped} clipped)" for e in too_far[:8])
-            raise InvalidInput(
-                f"{len(too_far)} parameters are further than {self.max_error:g} from {self.grid}: {worst}; expected a "
-                "finer or wider grid. Choose other bits."
-            )
-        for value, uses, array, entry in made:
-            if entry.max_error > 0 or get_datatype(value) != datatype:
-                _store(model, value, uses, array, datatype)
+                raise InvalidInput(f"parameter {name}: is empty or not finite; expected numbers to round.")
+            rounded, error, clipped = _rounded(array, target.grid, self.rounding)
+            made.append((value, uses, rounded, target, RoundedParameter(name, str(target.datatype), error, clipped)))
+        self._require_near([(target, entry) for *_, target, entry in made])
+        for value, uses, array, target, entry in made:
+            if entry.max_error > 0 or get_datatype(value) != target.datatype:
+                _store(model, value, uses, array, target.datatype)
         if made:
             RemoveUnused().run(model)
         return [entry for *_, entry in made]
 
+    def _require_near(self, made: list[tuple[_Target, RoundedParameter]]) -> None:
+        too_far = [(t, e) for t, e in made if self.max_error is not None and e.max_error > self.max_error]
+        if too_far:
+            worst = "; ".join(f"{e.tensor}: {e.max_error:g} ({e.clipped} clipped)" for _, e in too_far[:8])
+            texts = " and ".join(dict.fromkeys(target.text for target, _ in too_far))
+            raise InvalidInput(
+                f"{len(too_far)} parameters are further than {self.max_error:g} from {texts}: {worst}; expected a "
+                "finer or wider grid. Choose other bits."
+            )
+
+    @staticmethod
+    def readers_of_constants(model: ir.Model) -> list[str]:
+        """Return the types of the operators that read float constants, quantizers excepted."""
+        nodes = [node for graph in model.graphs() for node in graph]
+        return sorted({node.op_type for node in nodes if node.domain == "" and any(True for _ in _constants(node))})
+
     def _places(self, model: ir.Model) -> dict[ir.Value, list[tuple[ir.Node, int]]]:
         """Return the parameters to round, each with the inputs that read it and are meant."""
         places: dict[ir.Value, list[tuple[ir.Node, int]]] = {}
-        unmatched = set(self.tensors)
+        named = (*self.grids, *(self.tensors if self.grid else ()))
+        op_types = self.op_types if self.grid else ()
+        unmatched = set(named)
         for graph in model.graphs():
             for node in graph:
-                by_type = any(fnmatch.fnmatchcase(node.op_type, glob) for glob in self.op_types)
-                for index, value in enumerate(node.inputs):
-                    if value is None or value.dtype not in _FLOATS or constant_array(value) is None:
-                        continue
-                    globs = [glob for glob in self.tensors if fnmatch.fnmatchcase(value.name or "", glob)]
+                by_type = any(fnmatch.fnmatchcase(node.op_type, glob) for glob in op_types)
+                for index, value in _constants(node):
+                    globs = [glob for glob in named if fnmatch.fnmatchcase(value.name or "", glob)]
                     unmatched.difference_update(globs)
                     if globs or (by_type and node.domain == ""):
                         places.setdefault(value, []).append((node, index))
@@ -126,11 +143,32 @@ class FixedPointQuantizeParams:
         return places
 
 
-def _datatype(text: str, grid: Grid) -> DataType:
-    cleaned = text.strip()
-    if cleaned.startswith("FIXED"):
-        return DataType.parse(cleaned)
-    return grid.datatype if grid.scale == (Fraction(1),) else DataType.scaled_int(grid.datatype.bits)
+def _constants(node: ir.Node) -> Iterator[tuple[int, ir.Value]]:
+    """Yield the float constants that the node reads, with the numbers of the inputs."""
+    for index, value in enumerate(node.inputs):
+        if value is not None and value.dtype in _FLOATS and constant_array(value) is not None:
+            yield index, value
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A grid as the user writes it, and the data type of what lies on it."""
+
+    text: str
+    grid: Grid
+    datatype: DataType
+
+    @staticmethod
+    def of(text: str) -> _Target:
+        grid, cleaned = Grid.parse(text), text.strip()
+        if grid.channels > 1 or grid.zero_point != (0,) or grid.offset != (Fraction(0),):
+            raise InvalidInput(
+                f"grid {text}: has channels, a zero point or an offset; expected one scale, e.g. FIXED<16,6>."
+            )
+        if cleaned.startswith("FIXED"):
+            return _Target(cleaned, grid, DataType.parse(cleaned))
+        integers = grid.scale == (Fraction(1),)
+        return _Target(cleaned, grid, grid.datatype if integers else DataType.scaled_int(grid.datatype.bits))
 
 
 def _rounded(array: NDArray[Any], grid: Grid, rounding: Rounding) -> tuple[NDArray[Any], float, int]:
@@ -145,7 +183,11 @@ def _rounded(array: NDArray[Any], grid: Grid, rounding: Rounding) -> tuple[NDArr
         folding = GraphBuilder(ir.Graph([], [], nodes=[]), "", constant_array)
         levels = np.asarray(round_by(folding, rounding, np.clip(steps, low, high)))
         outside = int(np.count_nonzero((steps < low) | (steps > high)))
-    values = (levels * scale).astype(array.dtype)
+    with np.errstate(over="ignore"):
+        values = (levels * scale).astype(array.dtype)
+    top = np.asarray(high * scale).astype(array.dtype)
+    if float(top) > high * scale:  # the largest number of the grid has more digits than the element type
+        values = np.minimum(values, np.nextafter(top, top.dtype.type(0)))
     return values, float(np.max(np.abs(values.astype(np.float64) - wide))), outside
 
 
