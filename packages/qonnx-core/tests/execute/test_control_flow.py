@@ -113,3 +113,11 @@ def test_a_tensor_inside_is_refused_as_what_it_is(body: str, name: str, node: st
     inputs = {"x": X, "c": YES} if "bool c" in body else {"x": X}
     with pytest.raises(InvalidInput, match=rf"is inside \S+ \({node}\), .*; expected a tensor of the main graph"):
         compiled.run(inputs, [name])
+
+
+def test_a_large_parameter_that_nobody_reads_does_not_matter_beside_a_branch() -> None:
+    model = build(BRANCH)
+    model.graph.register_initializer(ir.val("unread", const_value=ir.tensor(np.zeros(5000, np.float32))))
+    compiled = qonnx_core.compile_model(model)
+    np.testing.assert_array_equal(compiled.run({"x": X, "c": YES})["y"], quantized(X))
+    assert compiled.run({"x": X, "c": YES}, ["unread"])["unread"].shape == (5000,)

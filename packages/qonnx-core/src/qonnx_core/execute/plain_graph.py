@@ -20,6 +20,7 @@ from qonnx_core.execute.steps import Expander, Expansion, Step
 from qonnx_core.formats.ir_versions import ir_version_of_opsets
 from qonnx_core.formats.opsets import TARGET_OPSET, is_current
 from qonnx_core.ir.constants import constant_array, constant_tensor
+from qonnx_core.ir.graphs import reads_of
 from qonnx_core.ops.builder import Operand
 from qonnx_core.ops.debug_marker import DebugMarker
 from qonnx_core.ops.op import DOMAIN, QonnxOp
@@ -193,12 +194,9 @@ class PlainGraph:
                 self._define(value, value.dtype if self._prepared else dtype if index == 0 else None)
 
     def _write_standard(self, node: ir.Node) -> None:
-        for value in node.inputs:
-            if value is not None:
-                self._use(value)
+        for value in reads_of(node):
+            self._use(value)
         if has_graphs(node):
-            for name in list(self._unread):  # the inner graphs may read any of them
-                self._add_tensor(name, self._unread.pop(name))
             ir.serde.serialize_node_into(self._graph.node.add(), node)
             return
         written = self._graph.node.add(

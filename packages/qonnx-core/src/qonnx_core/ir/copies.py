@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel
-from qonnx_core.ir.graphs import graphs_of
+from qonnx_core.ir.graphs import graphs_of, reads_of
 from qonnx_core.ir.verify import verify
 
 
@@ -45,16 +45,7 @@ def _is_sorted(graph: ir.Graph) -> bool:
     """Return whether every node, graphs inside it included, reads only what earlier nodes produce."""
     later = {value for node in graph for value in node.outputs}
     for node in graph:
-        if any(value in later for value in _reads(node)):
+        if any(value in later for value in reads_of(node)):
             return False
         later.difference_update(node.outputs)
     return True
-
-
-def _reads(node: ir.Node) -> list[ir.Value]:
-    values = [value for value in node.inputs if value is not None]
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-            values += [value for inner in attribute.as_graph() for value in _reads(inner)]
-            values.extend(attribute.as_graph().outputs)
-    return values

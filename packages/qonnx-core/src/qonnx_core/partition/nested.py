@@ -14,6 +14,7 @@ from qonnx_core.formats.nested_models import PARTITION, confine_nested_models, i
 from qonnx_core.formats.normalize import normalized_copy
 from qonnx_core.formats.writer import save
 from qonnx_core.ir.annotations import merge_annotations
+from qonnx_core.ir.graphs import reads_of
 from qonnx_core.ir.verify import verify
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.passes.base import has_graphs
@@ -167,17 +168,6 @@ def _outermost(graph: ir.Graph) -> dict[ir.Node, ir.Node]:
     return found
 
 
-def _reads(node: ir.Node) -> list[ir.Value]:
-    """Return what the node and the graphs inside it read."""
-    values = [value for value in node.inputs if value is not None]
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-            for inner in (attribute.as_graph(), *attribute.as_graph().subgraphs()):
-                values += [value for each in inner for value in each.inputs if value is not None]
-                values += list(inner.outputs)
-    return list(dict.fromkeys(values))
-
-
 def _require_order(graph: ir.Graph, parts: Mapping[str, list[ir.Node]], outermost: Mapping[ir.Node, ir.Node]) -> None:
     """Refuse parts of which none can run first; linear in the graph, and the reason is looked for only then."""
     blocks = {node: label for label, nodes in parts.items() for node in nodes}
@@ -185,7 +175,7 @@ def _require_order(graph: ir.Graph, parts: Mapping[str, list[ir.Node]], outermos
     after: dict[ir.Node | str, set[ir.Node | str]] = {block: set() for block in waits}
     for node in graph:
         block = blocks.get(node, node)
-        for value in _reads(node):
+        for value in dict.fromkeys(reads_of(node)):
             producer = value.producer()
             source = None if producer is None else outermost.get(producer)
             before = None if source is None else blocks.get(source, source)
@@ -217,7 +207,7 @@ def _require_convex(
     inside = set(nodes)
     before: dict[ir.Node, ir.Node] = {}  # an outside node behind the part, and the node that it reads it from
     for node in graph:
-        for value in _reads(node):
+        for value in dict.fromkeys(reads_of(node)):
             source = value.producer()
             source = None if source is None else outermost.get(source)
             if source is None or source is node:
@@ -250,7 +240,9 @@ def _cut_out(
     """Move the nodes into a model of their own and put a GenericPartition in their place; return that model."""
     graph, inside = model.graph, set(nodes)
     own = {value for node in nodes for value in node.outputs}
-    needed = [value for node in nodes for value in _reads(node) if value.graph is graph and value not in own]
+    needed = [
+        value for node in nodes for value in dict.fromkeys(reads_of(node)) if value.graph is graph and value not in own
+    ]
     reads = [value for value in dict.fromkeys(needed) if not value.is_initializer()]
     parameters = [value for value in dict.fromkeys(needed) if value.is_initializer()]
     given = [
