@@ -8,6 +8,8 @@ from typing import Literal
 
 import onnx_ir as ir
 
+from qonnx_core.passes.base import graphs_of
+
 
 @dataclass(frozen=True)
 class NameEverything:
@@ -76,8 +78,13 @@ class NameEverything:
 
 def _rename(model: ir.Model, values: dict[ir.Value, str]) -> int:
     changed = {value: name for value, name in values.items() if value.name != name}
+    order = {graph: list(graph.initializers.values()) for graph in graphs_of(model)} if changed else {}
     for number, value in enumerate(changed):  # out of the way first: a new name may be another's old one
         value.name = f"\x00{number}"
     for value, name in changed.items():
         value.name = name
+    for graph, initializers in order.items():  # a new name puts them last: numbers follow their order the next time too
+        graph.initializers.clear()
+        for value in initializers:
+            graph.register_initializer(value)
     return len(changed)
