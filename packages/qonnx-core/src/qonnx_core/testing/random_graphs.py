@@ -42,6 +42,7 @@ from qonnx_core.testing.random_image_layers import (
     any_pool,
     branches,
     conv_transpose,
+    patches,
     quant_avg_pool,
     squeeze_excite,
     upsampled,
@@ -234,7 +235,17 @@ def _varied_choices(writer: GraphWriter, x: Tensor) -> list[Layer]:
     if len(x.shape) == 2:
         return [*choices, gemm, gemm, _plain(bipolar_dense), _plain(bipolar_dense)]
     pools = (any_pool, any_pool, quant_avg_pool) if writer.chance(0.8) else (whole_image,)
-    images = (any_conv, any_conv, conv_transpose, upsampled, upsampled, branches, with_zero_channels, squeeze_excite)
+    images = (
+        any_conv,
+        any_conv,
+        patches,
+        conv_transpose,
+        upsampled,
+        upsampled,
+        branches,
+        with_zero_channels,
+        squeeze_excite,
+    )
     return [*choices, *images, *map(_plain, pools), matrix_behind_last, attention]
 
 

@@ -29,6 +29,19 @@ def any_conv(writer: GraphWriter, x: Tensor, exact: bool, version: int) -> Tenso
     return _summed(writer, x, "Conv", [w], sum_of(x, grid, bound, terms), (1, filters, *sizes), attributes)
 
 
+def patches(writer: GraphWriter, x: Tensor, exact: bool, version: int) -> Tensor:
+    """Return the tensor after a convolution of windows that lie side by side, as at the front of a transformer."""
+    channels, spatial = x.shape[1], x.shape[2:]
+    kernel = [2 if extent % 2 == 0 else 1 for extent in spatial]
+    terms = channels * math.prod(kernel)
+    x = fine_enough(writer, x, terms, exact, version)
+    filters = writer.pick(2, 4)
+    w, grid, bound = weights(writer, (filters, channels, *kernel), 0, exact)
+    sizes = [extent // step for extent, step in zip(spatial, kernel, strict=True)]
+    attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": kernel}
+    return _summed(writer, x, "Conv", [w], sum_of(x, grid, bound, terms), (1, filters, *sizes), attributes)
+
+
 def conv_transpose(writer: GraphWriter, x: Tensor, exact: bool, version: int) -> Tensor:
     """Return the tensor after a transposed convolution with strides, groups and cropping."""
     channels, spatial = x.shape[1], x.shape[2:]
