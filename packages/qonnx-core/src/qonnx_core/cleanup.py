@@ -26,14 +26,15 @@ from qonnx_core.passes.unshare_parameters import UnshareParameters
 _KEEP_SHAPES = (MakeBatchSymbolic, NameEverything, RemoveUnused, SortGraph, UnshareParameters)
 
 
-def cleanup_passes(*, fold_quantizers: bool = False) -> tuple[Pass, ...]:
+def cleanup_passes(*, fold_quantizers: bool = False, open_batch: bool = True) -> tuple[Pass, ...]:
     """Return the passes of the clean-up, in order."""
+    opened = (MakeBatchSymbolic(),) if open_batch else ()
     return (
         RemoveUnused(),
         SortGraph(),  # names depend on the order before folding too
         InferShapes(),
         FoldConstants(quantizers=fold_quantizers),  # targets of Reshape that are computed from constants
-        MakeBatchSymbolic(),
+        *opened,
         FoldShapes(),
         FoldConstants(quantizers=fold_quantizers),
         InferShapes(),
@@ -47,7 +48,7 @@ def cleanup_passes(*, fold_quantizers: bool = False) -> tuple[Pass, ...]:
     )
 
 
-def cleanup_model(model: ir.Model, *, fold_quantizers: bool = False) -> ir.Model:
+def cleanup_model(model: ir.Model, *, fold_quantizers: bool = False, open_batch: bool = True) -> ir.Model:
     """Return a cleaned copy of the model, which computes the same values.
 
     Shapes and element types are inferred, a batch of 1 becomes symbolic where that is provably the same, constants are
@@ -61,6 +62,8 @@ def cleanup_model(model: ir.Model, *, fold_quantizers: bool = False) -> ir.Model
         model: the model; it is not changed.
         fold_quantizers: also compute quantizers of constants, such as those of weights. They stay by default, because
             they say on which grid the weights are.
+        open_batch: let a batch of 1 become symbolic. Without it the batch stays as the file has it, which is what
+            ``qonnx`` and FINN want of a file; models run at any batch here in either case.
 
     Raises:
         InvalidModel: the model breaks its format, or its shapes contradict each other.
@@ -69,7 +72,7 @@ def cleanup_model(model: ir.Model, *, fold_quantizers: bool = False) -> ir.Model
     if has_qcdq(copy):
         copy = from_qcdq(copy).model
     OutputFixPass()(copy)
-    _run(copy, cleanup_passes(fold_quantizers=fold_quantizers))
+    _run(copy, cleanup_passes(fold_quantizers=fold_quantizers, open_batch=open_batch))
     verify(copy)
     return copy
 

@@ -103,3 +103,32 @@ def test_a_shape_that_does_not_fit_is_refused(quantized: Path, tmp_path: Path, s
     result = CliRunner().invoke(app, ["clean", str(quantized), "-o", str(tmp_path / "o.onnx"), "--input-shape", shape])
     assert result.exit_code == 1
     assert message in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "batch"),
+    [
+        ([], 1), (["--with-functions"], "batch"), (["--batch-size", "n"], "n"), (["--batch-size", "7"], 7),
+        (["--with-functions", "--batch-size", "1"], 1), (["--input-shape", "1,1,5,5"], 1),
+        (["--input-shape", "n,1,5,5"], "n"), (["--channels-last"], 1),
+    ],
+)  # fmt: skip
+def test_the_batch_of_the_file_stays_unless_another_is_asked_for(
+    quantized: Path, tmp_path: Path, options: list[str], batch: int | str
+) -> None:
+    """`qonnx` and FINN run files of a fixed batch alone; ours run at any."""
+    target = tmp_path / "out.onnx"
+    run("clean", quantized, "-o", target, *options)
+    made = load(target)
+    assert [made.graph.inputs[0].shape[0], made.graph.outputs[0].shape[0]] == [batch, batch]
+    x = np.arange(7 * 25, dtype=np.float32).reshape(7, 1, 5, 5)
+    expected = compile_model(load(quantized)).run({"x": x})["y"]
+    np.testing.assert_array_equal(compile_model(made).run({"global_in": x})["global_out"], expected)
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "1.5"])
+def test_a_batch_that_is_no_size_is_refused(quantized: Path, tmp_path: Path, size: str) -> None:
+    arguments = ["clean", str(quantized), "-o", str(tmp_path / "o.onnx"), "--batch-size", size]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert f"--batch-size {size!r}: is no size; expected a number of at least 1" in " ".join(result.stderr.split())

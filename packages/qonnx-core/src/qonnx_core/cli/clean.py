@@ -13,7 +13,8 @@ from qonnx_core.cli.common import (
     output_option,
     output_path,
     print_json,
-    read_and_clean,
+    read_model,
+    remark_on_qcdq,
     remarks_console,
     spoken,
     write_model,
@@ -29,6 +30,9 @@ HELP = """Clean a model up: infer shapes, fold constants (weight quantizers stay
 The result computes the same numbers. Example: qonnx clean model.onnx -o clean.onnx
 
 --input-shape gives inputs other sizes, such as 1,3,64,64 or N,3,64,64, and lets all others follow.
+
+A batch of 1 stays in the file, because qonnx and FINN run such files alone; qonnx run takes any batch all the same.
+--batch-size N lets a batch of 1 become a name, so that other runtimes take any batch too; so does --with-functions.
 
 --channels-last brings the model to channels-last operators as well; --channels-last-input lets its inputs be
 (N, ..., C) too, so that no Transpose is left in front."""
@@ -51,6 +55,14 @@ def command(
             help="Other sizes of a model input, e.g. x=1,3,64,64. NAME= may be left out for a single input.",
         ),
     ] = None,
+    batch_size: Annotated[
+        str | None,
+        typer.Option(
+            "--batch-size",
+            metavar="SIZE",
+            help="Batch of the written model, a number or a name for any; default as it is, with functions any.",
+        ),
+    ] = None,
     extract_bias: Annotated[
         bool, typer.Option("--extract-bias", help="Take biases out of Conv, ConvTranspose and Gemm, as Add.")
     ] = False,
@@ -68,14 +80,20 @@ def command(
     json_output: JsonOption = False,
 ) -> None:
     """Clean a model up and write it."""
+    from qonnx_core.passes.change_batch_size import ChangeBatchSize
+
     target = output_path(output, model, "clean")
     out = remarks_console(target, json_output)
-    original, cleaned = read_and_clean(model)
-    if input_shape or extract_bias or fold_quantizers:
-        cleaned = _cleaned(original, input_shape or [], extract_bias, fold_quantizers)
+    size = _batch_size(batch_size)
+    original = read_model(model)
+    remark_on_qcdq(original)
+    open_batch = with_functions and size is None
+    cleaned = _cleaned(original, input_shape or [], extract_bias, fold_quantizers, open_batch)
     refusals: list[str] = []
     if channels_last or channels_last_input:
-        cleaned, refusals = _to_channels_last(cleaned, channels_last_input, fold_quantizers)
+        cleaned, refusals = _to_channels_last(cleaned, channels_last_input, fold_quantizers, open_batch)
+    if size is not None:
+        ChangeBatchSize(size).run(cleaned)
     write_model(cleaned, target, with_functions=with_functions)
     before, after = len(original.graph), len(cleaned.graph)
     if json_output:
@@ -86,16 +104,32 @@ def command(
             out.print(f"stays channels-first: {refusal}", markup=False)
 
 
-def _cleaned(original: ir.Model, shapes: list[str], extract_bias: bool, fold_quantizers: bool) -> ir.Model:
+def _batch_size(text: str | None) -> int | str | None:
+    if text is None:
+        return None
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    if not text.isidentifier():
+        raise InvalidInput(
+            f"--batch-size {text!r}: is no size; expected a number of at least 1, or a name for any. Write for example 1 "
+            "or batch."
+        )
+    return text
+
+
+def _cleaned(
+    original: ir.Model, shapes: list[str], extract_bias: bool, fold_quantizers: bool, open_batch: bool
+) -> ir.Model:
     """Return a cleaned copy of the model with other input shapes, without biases, or with quantizers of constants."""
     from qonnx_core import cleanup_model
     from qonnx_core.passes.extract_bias import ExtractBias
 
-    copy = original.clone()
-    set_input_shapes(copy, shapes)
-    cleaned = cleanup_model(copy, fold_quantizers=fold_quantizers)
+    if shapes:
+        original = original.clone()
+        set_input_shapes(original, shapes)
+    cleaned = cleanup_model(original, fold_quantizers=fold_quantizers, open_batch=open_batch)
     if extract_bias and ExtractBias().run(cleaned):
-        cleaned = cleanup_model(cleaned, fold_quantizers=fold_quantizers)
+        cleaned = cleanup_model(cleaned, fold_quantizers=fold_quantizers, open_batch=open_batch)
     return cleaned
 
 
@@ -135,7 +169,9 @@ def set_input_shapes(model: ir.Model, texts: list[str]) -> None:
         inputs[name].shape = ir.Shape([int(size) if size.isdecimal() else size for size in sizes])
 
 
-def _to_channels_last(model: ir.Model, inputs: bool, fold_quantizers: bool) -> tuple[ir.Model, list[str]]:
+def _to_channels_last(
+    model: ir.Model, inputs: bool, fold_quantizers: bool, open_batch: bool
+) -> tuple[ir.Model, list[str]]:
     """Return the model with channels-last operators, cleaned again, and what could not be brought to them."""
     from qonnx_core import cleanup_model
     from qonnx_core.passes.convert_to_channels_last import ConvertToChannelsLast
@@ -143,4 +179,4 @@ def _to_channels_last(model: ir.Model, inputs: bool, fold_quantizers: bool) -> t
     step = ConvertToChannelsLast(make_input_channels_last=inputs)
     refusals = step.refusals(model)
     step.run(model)
-    return cleanup_model(model, fold_quantizers=fold_quantizers), refusals
+    return cleanup_model(model, fold_quantizers=fold_quantizers, open_batch=open_batch), refusals
