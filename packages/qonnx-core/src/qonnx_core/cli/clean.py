@@ -111,8 +111,8 @@ def _batch_size(text: str | None) -> int | str | None:
         return int(text)
     if not text.isidentifier():
         raise InvalidInput(
-            f"--batch-size {text!r}: is no size; expected a number of at least 1, or a name for any. Write for example 1 "
-            "or batch."
+            f"--batch-size {text!r}: is no size; expected a number of at least 1, or a name for any. Write for example "
+            "1 or batch."
         )
     return text
 
