@@ -33,7 +33,8 @@ HELP = """Put quantizers into a model by the rules of a YAML or JSON file, or ro
 
 The rules name nodes of the cleaned model (`qonnx info` shows them) by name or operator type, with globs, and for their
 operands bits, scale, zero point and rounding. A scale is a number, a list with one per channel, `max` (from the values
-of a constant) or `data` (from the range on the samples of --data). The result computes quantized values: other ones.
+of a constant), `data` (from the range on the samples of --data) or `product` (for a bias, that of the sum it goes
+into). The result computes quantized values: other ones.
 
   quantize:
     - match: {op_type: [Conv, MatMul, Gemm]}

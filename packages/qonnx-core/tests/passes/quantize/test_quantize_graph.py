@@ -237,7 +237,7 @@ REFUSED = [
     ([{"match": {"name": "x"}, "input": {"bits": 0}}], "bits: Input should be greater than or equal to 1"),
     ([{"match": {"name": "x"}, "input": {"bits": 2.5}}], "quantize.1.input.bits: Input should be a valid integer"),
     ([{"match": {"name": "x"}, "input": {"bits": 4, "scale": 0}}], "expected a number above 0, a list of such numbers"),
-    ([{"match": {"name": "x"}, "input": {"bits": 4, "scale": "min"}}], "max, or data (found 'min')"),
+    ([{"match": {"name": "x"}, "input": {"bits": 4, "scale": "min"}}], "max, data, or product (found 'min')"),
     ([{"match": {"name": "x"}, "input": {"bits": 4, "scale": 1e99}}], "expected a number above 0"),
     ([{"match": {"name": "x"}, "input": {"bits": 4, "zero_point": "min"}}], "expected a number, a list of"),
     ([{"match": {"name": "x"}, "input": {**GOOD, "rounding": "NEAREST"}}], "rounding_mode is 'NEAREST'; expected"),

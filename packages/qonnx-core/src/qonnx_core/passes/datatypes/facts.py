@@ -16,6 +16,8 @@ from qonnx_core.ir.datatypes import DataType, Kind
 MOST_BITS = 64  # wider integers are no data type that anybody uses
 _CONSTANT_BITS = 16  # a constant with more significant bits counts as an arbitrary float
 _MOST_FLOAT16 = 65504.0
+_SAME = 2.0**-23  # scales as close as roundings to float32 leave them, such as that of a bias and of its sum
+_SMALL = 256  # multiples up to this are told from other numbers at that distance
 _EXPONENTS = 100  # powers of two up to this exponent stay far from the ends of float32
 _PRECISION = {ir.DataType.FLOAT16: 11, ir.DataType.BFLOAT16: 8, ir.DataType.FLOAT: 24, ir.DataType.DOUBLE: 53}
 
@@ -230,8 +232,14 @@ def _finer(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.f
     for coarse, fine in ((left, right), (right, left)):
         ratio = coarse / fine
         whole = np.round(ratio)
-        if np.all(whole == whole.flat[0]) and 1 <= whole.flat[0] <= 2.0**62 and np.array_equal(fine * whole, coarse):
-            return one if fine is left else other
+        if not np.all(whole == whole.flat[0]) or not 1 <= whole.flat[0] <= 2.0**62:
+            continue
+        made = one if fine is left else other
+        if np.array_equal(fine * whole, coarse):
+            return made
+        as_float32 = whole.flat[0] <= _SMALL and np.all(np.abs(fine * whole - coarse) <= _SAME * coarse)
+        if as_float32 and (made.ndim or np.frexp(made)[0] != 0.5):  # powers of two promise exact multiples
+            return made
     raise NotInferred("the grids differ: no scale is a whole multiple of the other")
 
 

@@ -49,7 +49,7 @@ def _sum(call: Call, products: Numbers, count: int, bias: int | None = None, *, 
     if bias is not None and call.has(bias):
         fact = call.numbers(bias)
         if total.scale is not None and total.scale.ndim and fact.scale is not None and fact.scale.ndim == 1:
-            fact = replace(fact, scale=fact.scale.reshape((-1, *(1,) * (total.scale.ndim - 2))))
+            fact = replace(fact, scale=fact.scale.reshape((-1, *(1,) * (total.scale.ndim - 1))))
         total = plus(total, fact)
     return rounded(total, call.dtype, count + 1)
 

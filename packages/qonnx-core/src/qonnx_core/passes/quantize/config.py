@@ -35,7 +35,7 @@ from qonnx_core.ops.rounding import Rounding
 from qonnx_core.rule_files import complaint, rules_mapping, rules_text
 
 MOST_BITS = 32
-Scale = float | tuple[float, ...] | Literal["max", "data"]
+Scale = float | tuple[float, ...] | Literal["max", "data", "product"]
 ZeroPoint = float | tuple[float, ...] | Literal["data"]
 Position = tuple[tuple[str, int], Sequence[object]]
 Operand = Literal["input", "weights", "bias", "output"]
@@ -51,11 +51,11 @@ def _rounding(value: object) -> object:
 
 
 def _scale(value: object) -> Scale:
-    if isinstance(value, str) and value in ("max", "data"):
+    if isinstance(value, str) and value in ("max", "data", "product"):
         return cast("Scale", value)
     numbers = _numbers(value)
     if numbers is None or any(number <= 0 for number in np.atleast_1d(numbers)):
-        raise ValueError("expected a number above 0, a list of such numbers, max, or data")
+        raise ValueError("expected a number above 0, a list of such numbers, max, data, or product")
     return numbers
 
 
@@ -92,7 +92,8 @@ class Quantizer(BaseModel):
     """How one operand is quantized: the inputs and attributes of its Quant node.
 
     ``scale`` is a number, one number per channel, or where it comes from: ``max`` the largest values of a constant,
-    ``data`` the smallest and largest values that a running tensor takes on the data. ``zero_point`` may be ``data`` as
+    ``data`` the smallest and largest values that a running tensor takes on the data, ``product`` for a bias the grid of
+    the sum that it goes into: the scale of the input times that of the weights. ``zero_point`` may be ``data`` as
     well: then the levels cover the range from smallest to largest. ``power_of_two`` rounds such a scale up to a power
     of two. ``axis`` is the axis of the channels where ``per_channel`` asks for, or a list holds, one scale for each.
     """
@@ -112,7 +113,12 @@ class Quantizer(BaseModel):
     @property
     def is_calibrated(self) -> bool:
         """Whether scale or zero point come from values instead of being given."""
-        return isinstance(self.scale, str)
+        return self.scale in ("max", "data")
+
+    @property
+    def is_product(self) -> bool:
+        """Whether the scale is that of the sum that a bias goes into."""
+        return self.scale == "product"
 
     @property
     def levels(self) -> tuple[int, int]:
@@ -127,6 +133,10 @@ class Quantizer(BaseModel):
             raise ValueError("zero_point is data, but scale is given; expected scale: data (or max) as well")
         if self.power_of_two and not self.is_calibrated:
             raise ValueError("power_of_two rounds a scale that comes from max or data; this one is given")
+        if self.is_product and (self.per_channel or self.zero_point != 0):
+            raise ValueError(
+                "scale is product, which has the channels of the weights and no zero point; leave them out"
+            )
         if self.bits == 1 and self.narrow and not self.signed:
             raise ValueError("one unsigned, narrow bit has 0 as its only level; expected more bits")
         if self.bits == 1 and self.signed and self.zero_point != 0:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,6 +25,7 @@ from qonnx_core.passes.base import graphs_of, new_constant
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.quantize.calibrate import Range, fitted, ranges_on_data
 from qonnx_core.passes.quantize.config import Operand, QuantizationConfig, Quantizer, Rule
+from qonnx_core.passes.quantize.sum_scale import scales_of_sums
 
 Array = NDArray[Any]
 _WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -133,12 +134,28 @@ def quantize_graph(
         else:
             wanted.append(place)
     ranges = _calibrated(model, wanted, data)
-    settings = [(place, *_parameters(place, ranges)) for place in wanted]
+    settings = {place: _parameters(place, ranges) for place in wanted if not place.quantizer.is_product}
+    settings |= _of_sums(model, [place for place in wanted if place.quantizer.is_product], settings)
+    spoken = {place.value: place.value.name or "" for place in wanted}
+    made = _insert_all(model, {place: settings[place] for place in wanted})
+    for place in wanted:
+        scales, zeros = (tuple(map(float, np.ravel(part))) for part in settings[place])
+        q, name, made_by = place.quantizer, spoken[place.value], made[place].name or ""
+        entry = Quantized(place.node.name or "", place.operand, name, q.bits, q.signed, scales, zeros, made_by)
+        report.append(entry)
+    if made:
+        model.opset_imports.setdefault(DOMAIN, 1)
+        InferShapes().run(model)
+    return report
+
+
+def _insert_all(model: ir.Model, settings: Mapping[_Place, tuple[Array, Array]]) -> dict[_Place, ir.Node]:
+    """Insert the quantizers with these scales and zero points, equal ones of one tensor once; return each one."""
     made: dict[tuple[Any, ...], ir.Value] = {}
     names = {value.name for graph in model.graphs() for node in graph for value in node.outputs}
     nodes = {node.name for graph in model.graphs() for node in graph}
-    spoken = {place.value: place.value.name or "" for place in wanted}
-    for place, scale, zero in settings:
+    found: dict[_Place, ir.Node] = {}
+    for place, (scale, zero) in settings.items():
         key = (place.value, place.quantizer, scale.tobytes(), scale.shape, zero.tobytes())
         if key not in made:
             made[key] = _insert(model, place, scale, zero, names, nodes)
@@ -146,14 +163,37 @@ def quantize_graph(
         assert quantizer is not None
         if place.index >= 0:
             place.node.replace_input_with(place.index, made[key])
-        scales, zeros = (tuple(map(float, np.ravel(part))) for part in (scale, zero))
-        q, name, made_by = place.quantizer, spoken[place.value], quantizer.name or ""
-        entry = Quantized(place.node.name or "", place.operand, name, q.bits, q.signed, scales, zeros, made_by)
-        report.append(entry)
-    if made:
-        model.opset_imports.setdefault(DOMAIN, 1)
-        InferShapes().run(model)
-    return report
+        found[place] = quantizer
+    return found
+
+
+def _of_sums(
+    model: ir.Model, places: Sequence[_Place], settings: Mapping[_Place, tuple[Array, Array]]
+) -> dict[_Place, tuple[Array, Array]]:
+    """Return scales and zero points where a bias goes on the grid of its sum, as a copy with the others has it."""
+    if not places:
+        return {}
+    twice = [place.node for place in places if sum(other.node is place.node for other in places) > 1]
+    if twice:
+        raise InvalidInput(
+            f"{twice[0].name} ({twice[0].op_type}): the scales of two operands are product; expected one of them to be "
+            "quantized by itself. Give the other a number, max or data."
+        )
+    trial = model.clone()
+    pairs = list(zip(model.graph.all_nodes(), trial.graph.all_nodes(), strict=True))
+    twins = dict(pairs)
+    operands = {place: _operand(twins[place.node], place.index) for place in (*settings, *places)}
+    moved = {replace(p, node=twins[p.node], value=operands[p]): given for p, given in settings.items()}
+    _insert_all(trial, moved)
+    trial.opset_imports.setdefault(DOMAIN, 1)
+    scales = scales_of_sums(trial, {twins[place.node]: (place.index, place.operand) for place in places})
+    return {place: (scales[twins[place.node]], np.asarray(0, np.float32)) for place in places}
+
+
+def _operand(node: ir.Node, index: int) -> ir.Value:
+    value = node.inputs[index] if index >= 0 else node.outputs[-1 - index]
+    assert value is not None
+    return value
 
 
 def _places(model: ir.Model, config: QuantizationConfig) -> Iterator[_Place]:
