@@ -126,6 +126,15 @@ def test_the_batch_of_the_file_stays_unless_another_is_asked_for(
     np.testing.assert_array_equal(compile_model(made).run({"global_in": x})["global_out"], expected)
 
 
+@pytest.mark.parametrize(
+    "command", [["transform", "--clean", "--pass", "extract_bias"], ["quantize", "--fixed-point", "FIXED<8,4>", "--op-type", "Conv"]]
+)
+def test_other_commands_that_clean_leave_the_batch_too(quantized: Path, tmp_path: Path, command: list[str]) -> None:
+    target = tmp_path / "out.onnx"
+    run(command[0], quantized, "-o", target, *command[1:])
+    assert load(target).graph.inputs[0].shape[0] == 1
+
+
 @pytest.mark.parametrize("size", ["0", "-1", "1.5"])
 def test_a_batch_that_is_no_size_is_refused(quantized: Path, tmp_path: Path, size: str) -> None:
     arguments = ["clean", str(quantized), "-o", str(tmp_path / "o.onnx"), "--batch-size", size]

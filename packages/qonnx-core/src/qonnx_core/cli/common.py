@@ -210,13 +210,13 @@ def remarks_console(output: Path | None, json_output: bool = False) -> Console:
     return progress_console() if is_stdio(output) else console()
 
 
-def read_and_clean(path: Path) -> tuple[ir.Model, ir.Model]:
-    """Return a model as it is in the file, and cleaned."""
+def read_and_clean(path: Path, *, open_batch: bool = True) -> tuple[ir.Model, ir.Model]:
+    """Return a model as it is in the file, and cleaned, with a batch of 1 opened or as it is."""
     from qonnx_core import cleanup_model
 
     original = read_model(path)
     remark_on_qcdq(original)
-    return original, cleanup_model(original)
+    return original, cleanup_model(original, open_batch=open_batch)
 
 
 def remark_on_qcdq(model: ir.Model) -> None:

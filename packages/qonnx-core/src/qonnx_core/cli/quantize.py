@@ -88,7 +88,7 @@ def command(
         raise InvalidInput("quantize: --data belongs to --config, with rules that say `scale: data`. Leave it out.")
     check_places(model, *(place for place in (config, data) if place is not None))
     remarks = remarks_console(output, json_output)
-    original, cleaned = read_and_clean(model)
+    original, cleaned = read_and_clean(model, open_batch=False)
     if config is not None:
         report = _by_rules(original, cleaned, config, data)
     else:

@@ -92,7 +92,7 @@ def _run(model: Path, steps: list[Pass], output: Path, clean: bool, json_output:
     remarks = remarks_console(output, json_output)
     graph = read_model(model)
     if clean:
-        graph = cleanup_model(graph)
+        graph = cleanup_model(graph, open_batch=False)
     done: list[dict[str, Any]] = []
     for step in steps:
         InferShapes().run(graph)
