@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from qonnx_core.execute.steps import Expansion
+from qonnx_core.execute.steps import Expansion, Step
 from qonnx_core.ir.memory import on_pages
 from qonnx_core.ops.builder import Array
 
@@ -38,39 +38,55 @@ def compute(expansion: Expansion, array: Array) -> Array | None:
     """
     if array.dtype not in _FLOATS:
         return None
+    with np.errstate(all="ignore"):
+        found = _small(expansion, array) if array.size < _LARGE else _large(expansion, array)
+    return None if found is None or (found.size and np.isnan(np.min(found))) else found
+
+
+def _small(expansion: Expansion, array: Array) -> Array | None:
+    known: dict[ir.Value, Array] = {**expansion.constants, expansion.x: array}
+    for step in expansion.steps:
+        made = _apply(step, [known[value] for value in step.inputs], None)
+        if made is None:
+            return None
+        known[step.outputs[0]] = made
+    return known[expansion.result]
+
+
+def _large(expansion: Expansion, array: Array) -> Array | None:
+    """Return the result, writing over arrays that are no longer needed and letting go of the others."""
     known: dict[ir.Value, Array] = {**expansion.constants, expansion.x: array}
     steps, result = expansion.steps, expansion.result
     fresh: set[ir.Value] = set()  # arrays that were made here and are read once more at most, so can be written over
     last = {value: number for number, step in enumerate(steps) for value in step.inputs}
-    with np.errstate(all="ignore"):
-        for number, step in enumerate(steps):
-            target = next((v for v in step.inputs if v in fresh and last[v] == number and v is not result), None)
-            made = _apply(step.op_type, step.attributes, [known[value] for value in step.inputs],
-                          None if target is None else known[target])  # fmt: skip
-            if made is None or len(step.outputs) != 1:
-                return None
-            for value in step.inputs:
-                if value in fresh and last[value] == number and value is not result:
-                    del known[value]
-                    fresh.discard(value)
-            known[step.outputs[0]] = made
-            fresh.add(step.outputs[0])
-        found = known[result]
-        return None if found.size and np.isnan(np.min(found)) else found
+    for number, step in enumerate(steps):
+        target = next((v for v in step.inputs if v in fresh and last[v] == number and v is not result), None)
+        made = _apply(step, [known[value] for value in step.inputs], None if target is None else known[target])
+        if made is None:
+            return None
+        for value in step.inputs:
+            if value in fresh and last[value] == number and value is not result:
+                del known[value]
+                fresh.discard(value)
+        known[step.outputs[0]] = made
+        fresh.add(step.outputs[0])
+    return known[result]
 
 
-def _apply(op_type: str, attributes: Mapping[str, Any], inputs: Sequence[Array], target: Array | None) -> Array | None:
-    if attributes or any(array.dtype != inputs[-1].dtype for array in inputs[1:]):
+def _apply(step: Step, inputs: Sequence[Array], target: Array | None) -> Array | None:
+    if step.attributes or len(step.outputs) != 1:
         return None
-    if op_type == "Where":
+    kind = inputs[-1].dtype
+    for array in inputs[1:-1]:
+        if array.dtype != kind:
+            return None
+    if step.op_type == "Where":
         return np.asarray(np.where(*inputs))
-    if inputs[0].dtype != inputs[-1].dtype:
-        return None
-    function = _SAME_BITS.get(op_type)
-    if function is None:
+    function = _SAME_BITS.get(step.op_type)
+    if function is None or inputs[0].dtype != kind:
         return None
     try:
-        return np.asarray(function(*inputs, out=_target(op_type, inputs, target)))
+        return np.asarray(function(*inputs, out=_target(step.op_type, inputs, target)))
     except ValueError:
         return None  # the shapes do not go together, and onnxruntime says which
 

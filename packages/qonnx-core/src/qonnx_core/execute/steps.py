@@ -114,7 +114,7 @@ class Expander:
 
 
 def _any_is_one(factors: Array) -> bool:
-    return bool(factors == 1) if factors.ndim == 0 else bool(np.any(factors == 1))
+    return factors.item() == 1 if factors.ndim == 0 else bool(np.any(factors == 1))
 
 
 _WIDE = (ir.DataType.FLOAT, ir.DataType.DOUBLE)

@@ -24,16 +24,25 @@ class Tensors:
 
     Attributes:
         names: inputs, parameters and what the nodes of the main graph compute, in this order.
-        dependent: names of those that depend on the inputs; the others are the same in every run.
+        dependent: names of those that depend on the inputs, as those do that nodes with inner graphs compute; the
+            others are the same in every run.
     """
 
     def __init__(self, graph: ir.Graph) -> None:
-        computed = [*graph.inputs, *(value for node in graph for value in node.outputs if _is_tensor(value))]
-        self.names = tuple(named_values(graph))
-        self.dependent = _dependent_names(graph)
+        computed: list[str | None] = [value.name for value in graph.inputs]
+        sequences: list[str | None] = []
+        dependent: set[ir.Value | None] = set(graph.inputs)
+        for node in graph:
+            outputs = node.outputs
+            for value in outputs:
+                (computed if _is_tensor(value) else sequences).append(value.name)
+            if not dependent.isdisjoint(node.inputs) or has_graphs(node):
+                dependent.update(outputs)
+        self._sequences = frozenset(name for name in sequences if name)
+        self._computed = tuple([name for name in computed if name])
+        self.names = tuple(dict.fromkeys((*self._computed[: len(graph.inputs)], *graph.initializers, *self._computed)))
+        self.dependent = frozenset([value.name or "" for value in dependent if value is not None])
         self._known = frozenset(self.names)
-        self._computed = tuple(value.name for value in computed if value.name)
-        self._sequences = frozenset(value.name for node in graph for value in node.outputs if not _is_tensor(value))
         self._inner = _names_inside(graph)
 
     @property
@@ -118,12 +127,3 @@ def _names_inside(graph: ir.Graph) -> dict[str, str]:
             for inner in _graphs_of(attribute):
                 found.update(dict.fromkeys((*named_values(inner), *_names_inside(inner)), where))
     return found
-
-
-def _dependent_names(graph: ir.Graph) -> frozenset[str]:
-    """Return the names of the tensors that depend on the inputs of the graph; nodes with inner graphs count as such."""
-    dependent: set[ir.Value | None] = set(graph.inputs)
-    for node in graph:
-        if has_graphs(node) or not dependent.isdisjoint(node.inputs):
-            dependent.update(node.outputs)
-    return frozenset(value.name or "" for value in dependent if value is not None)

@@ -90,20 +90,26 @@ class QonnxOp(ABC):
             InvalidModel: inputs are missing, or an attribute is unknown, missing, or has no possible value.
         """
         where = f"{node.name or node.outputs[0].name} ({node.op_type})"
-        given = [x for x in node.inputs if x is not None]
+        inputs = node.inputs
+        given = len(inputs) - inputs.count(None)
         fewest, most = len(cls.inputs) - cls.num_optional, len(cls.inputs)
-        if not fewest <= len(given) <= most or len(node.inputs) > most or None in node.inputs[: len(given)]:
+        if not fewest <= given <= most or len(inputs) > most or None in inputs[:given]:
             count = f"{fewest} to {most}" if fewest < most else str(most)
             raise InvalidModel(
-                f"{where}: has {len(given)} inputs; {cls.op_type} of {cls.domain} version {cls.since_version} takes "
+                f"{where}: has {given} inputs; {cls.op_type} of {cls.domain} version {cls.since_version} takes "
                 f"{count} ({', '.join(cls.inputs)}). Check the node{cls.hint(node)}."
             )
         if len(node.outputs) != 1:
             raise InvalidModel(f"{where}: has {len(node.outputs)} outputs; expected 1. Check the node.")
         given_attributes = node.attributes.data
-        key = cls, *((name, found.type, found.value) for name, found in given_attributes.items())
         # Many nodes have the same attributes. Only those are kept that are alike where they compare equal: -0.0 is not.
-        is_plain = all(type(found.value) in (int, str) for found in given_attributes.values())
+        is_plain = True
+        parts: list[object] = [cls]
+        for name, attribute in given_attributes.items():
+            value = attribute.value
+            is_plain = is_plain and type(value) in (int, str)
+            parts += (name, attribute.type, value)
+        key = tuple(parts)
         known = _known.get(key) if is_plain else None
         if known is not None:
             assert isinstance(known, cls)
