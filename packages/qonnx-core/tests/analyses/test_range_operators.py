@@ -44,6 +44,9 @@ CASES = {
     "square": ("float[N, 2] x", "float[N, 2] y", "a = Add(x, c) y = Mul(a, a)", "float[2] c = {0.25, -7}"),
     "square by power": ("float[N, 2] x", "float[N, 2] y", "y = Pow(x, c)", "float c = {2}"),
     "cube": ("float[N, 2] x", "float[N, 2] y", "y = Pow(x, c)", "float c = {4}"),
+    "cube of an odd number": ("float[N, 2] x", "float[N, 2] y", "a = Add(x, d) y = Pow(a, c)",
+                              "float c = {3}, float[2] d = {0.25, -7}"),
+    "clip that does nothing": ("float[N, 2] x", "float[N, 2] y", "y = Clip(x, l)", "float l = {-7.3}"),
     "maximum with a constant": ("float[N, 2] x", "float[N, 2] y", "y = Max(x, c)", "float[2] c = {-1, 9}"),
     "minimum with a constant": ("float[N, 2] x", "float[N, 2] y", "y = Min(x, c)", "float[2] c = {0.5, -9}"),
     "sign": ("float[N, 2] x", "float[N, 2] y", "y = Sign(x)", ""),
@@ -320,3 +323,13 @@ def test_any_convolution_reaches_its_range(
         grid,
         (channels[0], size),
     )
+
+
+@pytest.mark.parametrize(("node", "whole"), [("Pow(x, c)", "INT4"), ("Clip(x, l)", "INT2"), ("Mul(h, z)", "BINARY")])
+def test_whole_numbers_stay_whole(node: str, whole: str) -> None:
+    found = brute_force.check(
+        f"""g (float[N, 2] x) => (float[N, 2] y) <float c = {{3}}, float l = {{-7.3}}, float z = {{0}}>
+        {{ h = Add(x, l) y = {node} }}""",
+        "INT2", (2,),
+    )  # fmt: skip
+    assert str(found["global_out"].whole) == whole

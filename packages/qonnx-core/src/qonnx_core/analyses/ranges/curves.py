@@ -21,7 +21,7 @@ from qonnx_core.analyses.ranges.extent import (
     on_lattice,
     reals,
 )
-from qonnx_core.analyses.ranges.intervals import FloatArray, Pair, multiply, product_of
+from qonnx_core.analyses.ranges.intervals import FloatArray, Pair, multiply
 from qonnx_core.analyses.ranges.operation import Operation, Rule, exact_numbers, numbers_of
 from qonnx_core.errors import Unsupported
 from qonnx_core.passes.streamline.constants import Constant
@@ -313,22 +313,9 @@ def power(op: Operation) -> list[Extent]:
         return [between(CURVES["Sqrt"].interval(x.interval), x.axis, "its values lie on no grid")]
     if exponent == 1.0:
         return [x]
-    if exponent == 2.0:
-        return [elementwise.square(x)]
     if exponent != int(exponent) or not 0 < exponent <= 64:
         raise Unsupported(f"the exponent {exponent:g}")
-    even = exponent % 2 == 0
-    ends = (smallest_magnitude(x), np.maximum(np.abs(x.lo), np.abs(x.hi))) if even else x.interval
-    found = _raised(ends[0], int(exponent))[0], _raised(ends[1], int(exponent))[1]
-    return [between(found, x.axis, "its values lie on no grid")]
-
-
-def _raised(base: FloatArray, exponent: int) -> Pair:
-    """Return bounds of a power."""
-    result = base, base
-    for _ in range(exponent - 1):
-        result = product_of(result, (base, base))
-    return result
+    return [elementwise.raised(x, int(exponent))]
 
 
 def reciprocal(op: Operation) -> list[Extent]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
@@ -48,6 +49,8 @@ def affine(x: Extent, gains: Reals | None, offsets: Reals | None) -> Extent:
         interval = intervals.sum_of(interval, floats(offsets))
         if lattice is not None:
             lattice = replace(lattice, offset=np.asarray(lattice.offset + offsets, object))
+    if gains is not None and x.rounded and all(gain == 0 for gain in gains.flat):
+        x = replace(x, rounded=False)
     return between(interval, x.axis, x.reason) if lattice is None else kept(x, interval, lattice)
 
 
@@ -187,20 +190,25 @@ def _or_interval(lattice: Lattice | None, interval: intervals.Pair, axis: int) -
     return on_lattice(lattice, axis)
 
 
-def square(x: Extent) -> Extent:
-    """Return ``x * x``."""
-    least = smallest_magnitude(x)
-    lo, hi = intervals.multiply(least, least)[0], np.maximum(*(intervals.multiply(e, e)[1] for e in x.interval))
+def raised(x: Extent, exponent: int) -> Extent:
+    """Return ``x`` to the power of a whole number above 0."""
+    even = exponent % 2 == 0
+    ends = (smallest_magnitude(x), np.maximum(np.abs(x.lo), np.abs(x.hi))) if even else x.interval
+    sides = [(end, end) for end in ends]
+    for _ in range(exponent - 1):
+        sides = [intervals.product_of(side, (end, end)) for side, end in zip(sides, ends, strict=True)]
+    interval = sides[0][0], sides[1][1]
     centre = None if x.lattice is None else centred(x.lattice)
     if x.lattice is None or centre is None:
-        return between((lo, hi), x.axis, x.reason or "its integers need more than 53 bits")
-    product = multiplied(centre, centre)
-    if product is None:
-        return between((lo, hi), x.axis, "its integers need more than 53 bits")
-    nearest = _nearest_to_zero(x.lattice)
-    low = each(lambda value, unit: int(value / unit) ** 2, nearest, centre.scale).astype(np.int64)
-    ends = np.broadcast_arrays(centre.low, centre.high)
-    return on_lattice(replace(product, low=low, high=np.maximum(ends[0] ** 2, ends[1] ** 2)), x.axis)
+        return between(interval, x.axis, x.reason or "its integers need more than 53 bits")
+    if max(int(np.abs(centre.low).max()), int(np.abs(centre.high).max())) ** exponent >= LIMIT:
+        return between(interval, x.axis, "its integers need more than 53 bits")
+    scale = each(lambda unit: math.prod([unit] * exponent), centre.scale)
+    low, high = centre.low**exponent, centre.high**exponent
+    if even:
+        nearest = each(lambda value, unit: int(value / unit) ** exponent, _nearest_to_zero(x.lattice), centre.scale)
+        low, high = nearest.astype(np.int64), np.maximum(*np.broadcast_arrays(low, high))
+    return on_lattice(Lattice(scale, centre.offset, low, high), x.axis)
 
 
 def smallest_magnitude(x: Extent) -> intervals.FloatArray:
@@ -287,7 +295,7 @@ def multiply(op: Operation) -> list[Extent]:
     x, other, _ = _sides(op)
     if isinstance(other, Constant):
         return [scaled(x, exact_numbers(other))]
-    return [square(x) if op.node.inputs[0] is op.node.inputs[1] else _product(x, other)]
+    return [raised(x, 2) if op.node.inputs[0] is op.node.inputs[1] else _product(x, other)]
 
 
 def divide(op: Operation) -> list[Extent]:
@@ -453,6 +461,8 @@ def clipped(x: Extent, low: Constant | None, high: Constant | None) -> Extent:
             interval = [pick(side, bound) for side in interval]
     if x.lattice is None:
         return between((interval[0], interval[1]), x.axis, x.reason)
+    if (interval[0] == x.lo).all() and (interval[1] == x.hi).all():
+        return x  # no number is beyond a bound
     bounds = [None if bound is None else exact_numbers(bound) for bound in (low, high)]
     origin, other = (bounds[0], bounds[1]) if bounds[0] is not None else (bounds[1], None)
     if origin is None:
@@ -469,8 +479,7 @@ def clipped(x: Extent, low: Constant | None, high: Constant | None) -> Extent:
         factor, move, end = (np.asarray([e[i] for e in entries], np.int64).reshape(table.shape) for i in (1, 2, 3))
         sides = [_added(side, move) for side in timed(x.lattice, factor)]
     except Unsupported as error:
-        same = bool((interval[0] == x.lo).all() and (interval[1] == x.hi).all())
-        return x if same else between((interval[0], interval[1]), x.axis, str(error))
+        return between((interval[0], interval[1]), x.axis, str(error))
     if bounds[0] is not None:
         sides = [np.maximum(side, 0) for side in sides]
         sides = sides if other is None else [np.minimum(side, end) for side in sides]
