@@ -131,6 +131,59 @@ def test_zero_weights_can_be_left_out() -> None:
     assert (node.macs, node.weights) == (40, 40)
 
 
+def test_a_popcount_multiplies_single_bits() -> None:
+    body = """g (float[N, 4] x) => (float[N, 2] y) <float[4, 2] w = {1, 0, 1, 1, 0, 0, 1, 0}>
+      { y = qonnx.custom_op.general.XnorPopcountMatMul(x, w) }"""
+    (cost,) = inference_cost(build(body)).nodes
+    assert (cost.macs, cost.bops, str(cost.input_type), str(cost.output_type)) == (8, 8, "BINARY", "UINT32")
+
+
+def test_a_result_that_is_rounded_again_has_its_own_type() -> None:
+    body = """g (uint8[N, 4] x) => (uint8[N, 2] y) <float s = {0.5}, uint8 z = {0}, int8 k = {0},
+      int8[4, 2] w = {1, 0, 1, 1, 0, 0, 1, 0}> { y = QLinearMatMul(x, s, z, w, s, k, s, z) }"""
+    (cost,) = inference_cost(build(body)).nodes
+    assert (str(cost.input_type), str(cost.weight_type), str(cost.output_type)) == ("UINT8", "INT8", "UINT8")
+
+
+@pytest.mark.parametrize(
+    ("node", "x", "w", "y", "macs"),
+    [
+        ("Conv<dilations = [2, 2]>(a, q)", (1, 2, 7, 7), (3, 2, 3, 3), (1, 3, 3, 3), 3 * 9 * 18),
+        ("Conv<dilations = [3], strides = [2], pads = [3, 3]>(a, q)", (1, 2, 9), (3, 2, 3), (1, 3, 5), 3 * 5 * 6),
+        ("Conv(a, q)", (1, 1, 4, 4, 4), (2, 1, 2, 2, 2), (1, 2, 3, 3, 3), 2 * 27 * 8),
+        ("ConvTranspose<strides = [2, 2], output_padding = [1, 1], pads = [1, 1, 1, 1]>(a, q)",
+         (1, 2, 5, 5), (2, 3, 3, 3), (1, 3, 10, 10), 2 * 25 * 27),
+        ("ConvTranspose<dilations = [2]>(a, q)", (1, 2, 5), (2, 3, 3), (1, 3, 9), 2 * 5 * 9),
+        ("MatMul(a, q)", (1, 3, 4, 5), (3, 5, 7), (1, 3, 4, 7), 3 * 4 * 7 * 5),
+        ("MatMul(a, q)", (1, 5), (5,), (1,), 5),
+        ("MatMul(q, a)", (1, 5, 7), (3, 5), (1, 3, 7), 3 * 7 * 5),
+    ],
+)  # fmt: skip
+def test_macs_of_other_geometries(
+    node: str, x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...], macs: int
+) -> None:
+    text = [f"float[{', '.join(map(str, shape))}]" for shape in (x, w, y)]
+    cost = inference_cost(build(quantized(node, *text), w=w))
+    assert (cost.macs, cost.bops, cost.uncounted) == (macs, macs * 3 * 4, ())
+    total = cost.to_dict()["total_cost"]
+    assert total["op_mac_UINT3_SCALEDINT<4>"] == macs
+    assert (total["total_mem_w_elems"], total["total_mem_o_elems"]) == (np.prod(w), np.prod(y))
+
+
+def test_a_fixed_batch_counts_as_it_is() -> None:
+    costs = [
+        inference_cost(build(quantized("MatMul(a, q)", f"float[{n}, 4]", "float[4, 8]", f"float[{n}, 8]"), w=(4, 8)))
+        for n in ("N", "1", "5")
+    ]
+    assert [cost.macs for cost in costs] == [32, 32, 160]
+
+
+def test_an_operator_of_another_domain_is_named() -> None:
+    body = "g (float[N, 4] x) => (float[N, 4] y) { e = Relu(x) y = other.Add(e, e) }"
+    head = HEAD.replace("]>", ', "other": 1]>')
+    assert inference_cost(from_proto(onnx.parser.parse_model(head + body))).uncounted == ("Add",)
+
+
 def test_what_is_not_counted_is_named() -> None:
     body = "g (float[N, 4] x) => (float[N, 4] y) { e = Relu(x) y = Softmax(e) }"
     assert inference_cost(build(body)).uncounted == ("Softmax",)

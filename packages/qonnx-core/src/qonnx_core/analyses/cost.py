@@ -29,16 +29,20 @@ _ACCUMULATOR_BITS = 32
 # Operators without multiplications of data by parameters or other data; the format's reference does not count them.
 _FREE = frozenset(
     (
-        "Abs", "Add", "ArgMax", "AveragePool", "BatchNormalization", "BipolarQuant", "Cast", "Ceil", "Clip", "Concat",
-        "Constant", "DebugMarker", "DepthToSpace", "DequantizeLinear", "Div", "Dropout", "Elu", "Expand", "Flatten",
-        "FloatQuant", "Floor", "Gather", "GlobalAveragePool", "GlobalMaxPool", "Identity", "Im2Col", "IntQuant",
-        "LeakyRelu", "Max", "MaxPool", "MaxPoolNHWC", "Min", "Mul", "MultiThreshold", "Neg", "Pad", "PRelu", "Quant",
-        "QuantAvgPool2d", "QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape",
-        "Round", "Selu", "Shape", "Sigmoid", "Sign", "Slice", "SpaceToDepth", "Split", "Squeeze", "Sub", "Sum", "Tile",
-        "TopK", "Transpose", "Trunc", "Unsqueeze", "Where",
+        "Abs", "Add", "And", "ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "BipolarQuant", "Cast", "Ceil",
+        "Celu", "Clip", "Concat", "Constant", "DebugMarker", "DepthToSpace", "DequantizeLinear", "Div", "Dropout",
+        "Elu", "Equal", "Expand", "Flatten", "FloatQuant", "Floor", "Gather", "GlobalAveragePool", "GlobalMaxPool",
+        "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "Im2Col", "IntQuant", "LeakyRelu", "Less",
+        "LessOrEqual", "Max", "MaxPool", "MaxPoolNHWC", "Mean", "Min", "Mul", "MultiThreshold", "Neg", "Not", "Or",
+        "Pad", "PRelu", "Quant", "QuantAvgPool2d", "QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceMin",
+        "ReduceSum", "Relu", "Reshape", "Round", "Selu", "Shape", "Sigmoid", "Sign", "Slice", "Softplus", "Softsign",
+        "SpaceToDepth", "Split", "Squeeze", "Sub", "Sum", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose",
+        "Trunc", "Unsqueeze", "Where", "Xor",
     )
 )  # fmt: skip
 
+_STANDARD = ("", "ai.onnx", DOMAIN)
+_DOMAINS = (*_STANDARD, CHANNELS_LAST)
 # Where the second operand stands.
 _SECOND = {"QLinearConv": 3, "QLinearMatMul": 3}
 _INTERPOLATING = frozenset(("Resize", "Upsample"))
@@ -75,7 +79,10 @@ class NodeCost:
 
 @dataclass(frozen=True, slots=True)
 class InferenceCost:
-    """The cost of one inference (batch 1), node by node; ``uncounted`` names operators that it leaves out."""
+    """The cost of one run, node by node; ``uncounted`` names operators that it leaves out.
+
+    A batch that the file does not fix is one sample.
+    """
 
     nodes: tuple[NodeCost, ...]
     uncounted: tuple[str, ...]
@@ -138,7 +145,7 @@ def inference_cost(model: ir.Model, *, discount_sparsity: bool = False) -> Infer
             found = _product_cost(node, discount_sparsity, given.get(node.outputs[0]))
         if found is not None:
             nodes.append(found)
-        elif known or node.op_type not in _FREE:
+        elif known or node.op_type not in _FREE or node.domain not in _DOMAINS:
             uncounted.add(node.op_type)
     return InferenceCost(tuple(nodes), tuple(sorted(uncounted)), discount_sparsity)
 
@@ -146,7 +153,7 @@ def inference_cost(model: ir.Model, *, discount_sparsity: bool = False) -> Infer
 def _is_counted(node: ir.Node) -> bool:
     if node.domain == CHANNELS_LAST:
         return node.op_type == "Conv"
-    return node.domain in ("", "ai.onnx", DOMAIN) and (node.op_type in _COUNTED or node.op_type in _INTERPOLATING)
+    return node.domain in _STANDARD and (node.op_type in _COUNTED or node.op_type in _INTERPOLATING)
 
 
 def _product_cost(node: ir.Node, discount_sparsity: bool, output_type: DataType | None) -> NodeCost | None:
@@ -170,10 +177,11 @@ def _product_cost(node: ir.Node, discount_sparsity: bool, output_type: DataType 
     if weight is not None and discount_sparsity and weight.size:
         weights = int(np.count_nonzero(weight))
         macs = macs * weights // weight.size
-    types = [_datatype(value) for value in (x, w)]
+    types = [_datatype(value, node) for value in (x, w)]
     bias = node.inputs[2] if len(node.inputs) > 2 and second == 1 else None
     terms = [*types, *([] if bias is None else [_datatype(bias)])]
-    produced = output_type or _sum_type(terms)
+    requantized = node.op_type in _SECOND  # the result is no sum, but rounded again
+    produced = output_type or (_datatype(y) if requantized else _sum_type(terms))
     return NodeCost(node.name or "", node.op_type, macs, weights, math.prod(result), types[0], types[1], produced)
 
 
@@ -240,11 +248,13 @@ _COUNTED: Mapping[str, Callable[[ir.Node, Shape, Shape, Shape], int | None]] = {
 }
 
 
-def _datatype(value: ir.Value) -> DataType:
-    """Return the annotated type, else that of the element type."""
+def _datatype(value: ir.Value, node: ir.Node | None = None) -> DataType:
+    """Return the annotated type, else the one that the operator is defined for, else that of the element type."""
     found = get_datatype(value)
     if found is not None:
         return found
+    if node is not None and node.op_type == "XnorPopcountMatMul":
+        return DataType.BINARY
     dtype = value.dtype
     if dtype == ir.DataType.FLOAT16:
         return DataType.FLOAT16
