@@ -127,7 +127,11 @@ def test_the_batch_of_the_file_stays_unless_another_is_asked_for(
 
 
 @pytest.mark.parametrize(
-    "command", [["transform", "--clean", "--pass", "extract_bias"], ["quantize", "--fixed-point", "FIXED<8,4>", "--op-type", "Conv"]]
+    "command",
+    [
+        ["transform", "--clean", "--pass", "extract_bias"],
+        ["quantize", "--fixed-point", "FIXED<8,4>", "--op-type", "Conv"],
+    ],
 )
 def test_other_commands_that_clean_leave_the_batch_too(quantized: Path, tmp_path: Path, command: list[str]) -> None:
     target = tmp_path / "out.onnx"
