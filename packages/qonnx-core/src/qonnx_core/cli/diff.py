@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qonnx_core.cli.common import JsonOption, console, model_files, print_json, read_model, table
 from qonnx_core.cli.data import check_places, data_file
 
+if TYPE_CHECKING:
+    from qonnx_core.verify.models import TensorDiff
+
 NAME = "diff"
 HELP = """Run two models on the same data and find the first tensor in which they differ.
 
 Both are cleaned first, so that tensors have the same names. Exits with 3 when they differ anywhere.
 
-Cleaned names count the nodes of each kind. Where one model has other nodes than the other (biases extracted,
-channels-last, converted), those tensors are paired that have one name in both files; --names chooses.
+Tensors are paired that are connected alike, whatever they are called and in whatever order nodes stand. Where one
+model has other nodes than the other (biases extracted, channels-last, converted), those tensors are paired that have
+one name in both files; --names chooses.
 
 Example: qonnx diff before.onnx after.onnx --data inputs.npz"""
 _MAX_ROWS = 30
@@ -64,7 +68,7 @@ def command(
     else:
         out = console()
         differing = [tensor for tensor in result.tensors if tensor.differing]
-        rows = [(t.name, t.op_type, f"{t.differing} of {t.samples}", f"{t.largest:g}") for t in differing[:_MAX_ROWS]]
+        rows = [(t.name, t.op_type, f"{t.differing} of {t.samples}", _largest(t)) for t in differing[:_MAX_ROWS]]
         if rows:
             title = f"{len(differing)} of {len(result.tensors)} tensors differ"
             out.print(table(title, ("tensor", "made by", "samples", "largest difference"), rows))
@@ -81,3 +85,7 @@ def command(
             f"{left} = {right}: they differ first in tensor {first.name} ({first.op_type}); expected equal tensors. "
             f"First: {where}.{hint}"
         )
+
+
+def _largest(tensor: TensorDiff) -> str:
+    return "other shape" if tensor.other_shape else f"{tensor.largest:g}"

@@ -30,6 +30,7 @@ from qonnx_core.verify.compare import (
     samples_at,
     within,
 )
+from qonnx_core.verify.correspond import by_name, corresponding, operator
 from qonnx_core.verify.error_bounds import ErrorAnalysis, ErrorBounds, iterate_batches
 
 Names = Literal["auto", "cleaned", "file"]
@@ -139,33 +140,41 @@ def compare_models(
 ) -> ModelDiff:
     """Return how two models compare on the same inputs, tensor by tensor.
 
-    Tensors are paired by name where both models make them by the same operator; outputs are paired by position.
+    Tensors are paired by name where both models make them by the same operator. Inputs and outputs are paired by name
+    where both models have the same names, else by position.
     A sample is ``rounding`` where every pair is equal or within the float error bound of the right model, ``boundary``
     where the first pair beyond it is a quantizer that may decide so, else ``mismatch``.
 
     Args:
         left: a model; it is not changed.
         right: the other one.
-        inputs: one array for each input of the left model under its name, samples first; the right model takes them
-            in order. An array without axes belongs to every sample.
+        inputs: one array for each input of the left model under its name, samples first, at least one. An array
+            without axes belongs to every sample.
         names: ``cleaned`` cleans both models first and pairs by the names of the format (``Conv_0_out0``); ``file``
-            pairs by the names in the files; ``auto`` is ``cleaned`` where both models then have the same nodes in the
-            same order, else ``file``, because cleaned names count nodes and would pair strangers.
+            pairs by the names in the files; ``auto`` cleans both and pairs what is connected alike, whatever it is
+            called and in whatever order nodes stand. Where the two are not built alike it is ``cleaned`` if both have
+            the same operators in the same order, else ``file``, because cleaned names count nodes and would pair
+            strangers.
         left_name: name of the left model, for reports.
         right_name: name of the right model.
         batch: samples that run at a time.
 
     Raises:
-        InvalidInput: inputs or outputs of the models do not correspond.
+        InvalidInput: inputs or outputs of the models do not correspond, or there are no samples.
     """
     if names not in ("auto", "cleaned", "file"):
         raise InvalidInput(f"names: found {names!r}; expected auto, cleaned or file.")
     sides = [_Side(model, cleaned=names != "file") for model in (left, right)]
-    if names == "auto" and sides[0].nodes() != sides[1].nodes():
-        sides = [_Side(model, cleaned=False) for model in (left, right)]
     given = _inputs(left, right, inputs)
-    pairs = _pairs(sides[0], sides[1])
+    outputs = _output_places(left, right)
+    places = by_name(*(_input_names(model) for model in (left, right)))
+    same = corresponding(sides[0].model.graph, sides[1].model.graph, places, outputs) if names == "auto" else None
+    if names == "auto" and same is None and sides[0].nodes() != sides[1].nodes():
+        sides = [_Side(model, cleaned=False) for model in (left, right)]
+    pairs = _pairs(sides[0], sides[1], outputs, same)
     samples = number_of_samples(given[0], scalars=True)
+    if not samples:
+        raise InvalidInput("samples: found none; expected at least one. Check the data.")
     fixed = max(side.fixed_batch for side in sides)
     if fixed and not all(pair.sampled or pair.parameter for pair in pairs):
         batch = fixed  # results of several runs can be joined along samples alone
@@ -227,7 +236,7 @@ class _Side:
 
     def nodes(self) -> list[tuple[str, int]]:
         """Return the operator and the number of outputs of every node, in order."""
-        return [(node.op_type, len(node.outputs)) for node in self.model.graph]
+        return [(operator(node), len(node.outputs)) for node in self.model.graph]
 
     def feed(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Return the arrays under the names of this side."""
@@ -254,7 +263,7 @@ def _tensors(graph: ir.Graph) -> dict[str, _Tensor]:
                 dependent.add(value)
             if value.name:
                 sampled = runs and value.shape is not None and len(value.shape) > 0 and str(value.shape[0]) in batch
-                found[value.name] = _Tensor(node.op_type, not runs, sampled, _frame(value, sampled) if runs else None)
+                found[value.name] = _Tensor(operator(node), not runs, sampled, _frame(value, sampled) if runs else None)
     return found
 
 
@@ -265,22 +274,29 @@ def _frame(value: ir.Value, sampled: bool) -> tuple[int | None, ...] | None:
     return sizes[1:] if sampled else sizes
 
 
-def _pairs(left: _Side, right: _Side) -> list[_Pair]:
-    if len(left.outputs) != len(right.outputs):
+def _output_places(left: ir.Model, right: ir.Model) -> list[int]:
+    """Return for each output of the left model its place among those of the right one."""
+    names = [[value.name or "" for value in model.graph.outputs] for model in (left, right)]
+    if len(names[0]) != len(names[1]):
         raise InvalidInput(
-            f"outputs: one model has {len(left.outputs)} ({', '.join(left.outputs)}), the other {len(right.outputs)} "
-            f"({', '.join(right.outputs)}); expected as many."
+            f"outputs: one model has {len(names[0])} ({', '.join(names[0])}), the other {len(names[1])} "
+            f"({', '.join(names[1])}); expected as many."
         )
-    outputs = dict(zip(left.outputs, right.outputs, strict=True))
+    return by_name(names[0], names[1])
+
+
+def _pairs(left: _Side, right: _Side, places: Sequence[int], same: Mapping[str, str] | None) -> list[_Pair]:
+    """Return the tensors to compare: outputs, and those that are the same or else have the same name."""
+    outputs = {name: right.outputs[place] for name, place in zip(left.outputs, places, strict=True)}
     pairs = []
     for name, mine in left.tensors.items():
-        other = outputs.get(name, name)
+        other = outputs.get(name, name if same is None else same.get(name, ""))
         theirs = right.tensors.get(other)
         if theirs is None or mine.parameter != theirs.parameter:
             continue
         sampled, output = mine.sampled and theirs.sampled, name in outputs
-        same = (mine.op_type, mine.sampled) == (theirs.op_type, theirs.sampled) and _alike(mine.frame, theirs.frame)
-        if output or (same and other not in outputs.values()):
+        alike = (mine.op_type, mine.sampled) == (theirs.op_type, theirs.sampled) and _alike(mine.frame, theirs.frame)
+        if output or ((alike or same is not None) and other not in outputs.values()):
             pairs.append(_Pair(name, other, mine.op_type, mine.parameter, sampled, output))
     return pairs
 
@@ -292,9 +308,13 @@ def _alike(left: tuple[int | None, ...] | None, right: tuple[int | None, ...] | 
     return len(left) == len(right) and all(None in (a, b) or a == b for a, b in zip(left, right, strict=True))
 
 
+def _input_names(model: ir.Model) -> list[str]:
+    return [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
+
+
 def _inputs(left: ir.Model, right: ir.Model, inputs: Mapping[str, Array]) -> list[dict[str, Array]]:
     """Return the arrays in the order of each model's inputs."""
-    names = [[v.name or "" for v in m.graph.inputs if not v.is_initializer()] for m in (left, right)]
+    names = [_input_names(model) for model in (left, right)]
     if len(names[0]) != len(names[1]):
         raise InvalidInput(
             f"inputs: one model has {len(names[0])} ({', '.join(names[0])}), the other {len(names[1])} "
@@ -307,7 +327,8 @@ def _inputs(left: ir.Model, right: ir.Model, inputs: Mapping[str, Array]) -> lis
             "first model."
         )
     ordered = {name: np.asarray(inputs[name]) for name in names[0]}
-    return [ordered, ordered]  # `feed` renames them
+    places = {place: name for name, place in zip(names[0], by_name(names[0], names[1]), strict=True)}
+    return [ordered, {names[1][place]: ordered[places[place]] for place in range(len(places))}]  # `feed` renames them
 
 
 @dataclass(slots=True)

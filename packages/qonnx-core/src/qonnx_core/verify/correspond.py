@@ -1,0 +1,128 @@
+"""Which tensors of two graphs are the same tensor, whatever they are called and in whatever order nodes stand."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import onnx_ir as ir
+
+_COMMUTATIVE = frozenset(("Add", "And", "Mul", "Or", "Sum", "Xor"))
+_ALIASES = {"IntQuant": "Quant"}
+
+
+def operator(node: ir.Node) -> str:
+    """Return what a node computes: operators with two names have one here."""
+    return _ALIASES.get(node.op_type, node.op_type)
+
+
+def by_name(left: Sequence[str], right: Sequence[str]) -> list[int]:
+    """Return for each name on the left its place on the right: that of the same name where both have the same names."""
+    if len(set(left)) == len(left) and set(left) == set(right):
+        return [list(right).index(name) for name in left]
+    return list(range(len(left)))
+
+
+def corresponding(
+    left: ir.Graph, right: ir.Graph, inputs: Sequence[int], outputs: Sequence[int]
+) -> dict[str, str] | None:
+    """Return the name on the right of every named tensor on the left; None where the graphs are not built alike.
+
+    They are where every node has a partner of the same operator that reads and makes the partners of its tensors. The
+    numbers of parameters, and attributes, may differ. Walks from the outputs up, once.
+
+    Args:
+        left: a cleaned graph.
+        right: the other one.
+        inputs: for each input on the left its place among those on the right.
+        outputs: the same for outputs.
+    """
+    if len(left) != len(right):
+        return None
+    keys: dict[Hashable, int] = {}
+    places = [{value: i for i, value in enumerate(_runtime_inputs(left))}, {}]
+    others = _runtime_inputs(right)
+    places[1] = {others[place]: i for i, place in enumerate(inputs)}
+    forms = [_forms(graph, keys, place) for graph, place in zip((left, right), places, strict=True)]
+    pairs: dict[ir.Value, ir.Value] = {}
+    taken: set[ir.Value] = set()
+    nodes = 0
+    todo = [(value, right.outputs[place]) for value, place in zip(left.outputs, outputs, strict=True)]
+    while todo:
+        mine, theirs = todo.pop()
+        if mine in pairs or theirs in taken:
+            if pairs.get(mine) is not theirs:
+                return None
+            continue
+        ours, other = mine.producer(), theirs.producer()
+        if ours is None or other is None:
+            if ours is not other or places[0].get(mine) != places[1].get(theirs):
+                return None
+            pairs[mine] = theirs
+            taken.add(theirs)
+            continue
+        if _kind(ours) != _kind(other) or mine.index() != theirs.index():
+            return None
+        nodes += 1
+        pairs.update(zip(ours.outputs, other.outputs, strict=True))
+        taken.update(other.outputs)
+        operands = list(other.inputs)
+        if _swapped(ours, other, forms, pairs):
+            operands.reverse()
+        for one, two in zip(ours.inputs, operands, strict=True):
+            if one is None or two is None:
+                if one is not two:
+                    return None
+                continue
+            todo.append((one, two))
+    if nodes != len(left):
+        return None
+    return {mine.name: theirs.name for mine, theirs in pairs.items() if mine.name and theirs.name}
+
+
+def _runtime_inputs(graph: ir.Graph) -> list[ir.Value]:
+    return [value for value in graph.inputs if not value.is_initializer()]
+
+
+def _kind(node: ir.Node) -> tuple[str, str, int, int]:
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    return domain, operator(node), len(node.inputs), len(node.outputs)
+
+
+def _forms(graph: ir.Graph, keys: dict[Hashable, int], places: Mapping[ir.Value, int]) -> dict[ir.Value, int]:
+    """Return a number for each tensor: the same for tensors that are computed alike from alike ones."""
+    found: dict[ir.Value, int] = {}
+
+    def form(value: ir.Value | None) -> int:
+        if value is None:
+            return -1
+        if value not in found:
+            key: Hashable = ("parameter", str(value.dtype), str(value.shape))
+            found[value] = keys.setdefault(("input", places[value]) if value in places else key, len(keys))
+        return found[value]
+
+    for node in graph:
+        operands = [form(value) for value in node.inputs]
+        if node.op_type in _COMMUTATIVE:
+            operands.sort()
+        for index, value in enumerate(node.outputs):
+            found[value] = keys.setdefault((_kind(node), tuple(operands), index), len(keys))
+    return found
+
+
+def _swapped(
+    ours: ir.Node, other: ir.Node, forms: Sequence[Mapping[ir.Value, int]], pairs: Mapping[ir.Value, ir.Value]
+) -> bool:
+    """Return whether two operands that commute stand the other way round on the right."""
+    first, second = ours.inputs[:2] if len(ours.inputs) == 2 else (None, None)
+    if ours.op_type not in _COMMUTATIVE or first is None or second is None:
+        return False
+    one, two = other.inputs
+    if one is None or two is None:
+        return False
+    mine, theirs = (forms[0][first], forms[0][second]), (forms[1][one], forms[1][two])
+    if mine[0] != mine[1]:
+        return mine == theirs[::-1]
+    known = (pairs.get(first), pairs.get(second))
+    if known != (None, None):
+        return known[0] is two or known[1] is one
+    return first.name == two.name and second.name == one.name

@@ -1,0 +1,110 @@
+"""Tensors of two models are the same whatever they are called and in whatever order their nodes stand."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx.parser
+import onnx_ir as ir
+import pytest
+
+from qonnx_core.errors import InvalidInput
+from qonnx_core.formats.reader import from_proto
+from qonnx_core.verify.models import ModelDiff, compare_models
+
+HEAD = '<ir_version: 10, opset_import: ["": 21, "qonnx.custom_op.general": 1]>'
+QUANT = "qonnx.custom_op.general.Quant"
+X = (np.random.default_rng(0).integers(-8, 8, (6, 4)) / 4).astype(np.float32)
+
+
+def build(body: str) -> ir.Model:
+    return from_proto(onnx.parser.parse_model(HEAD + body))
+
+
+def network(*nodes: str, w: str = "1, -2, 0.5, 1, 0.25, -1, 2, 1", **renamed: str) -> ir.Model:
+    text = " ".join(nodes)
+    for old, new in renamed.items():
+        text = text.replace(f"{old} =", f"{new} =").replace(f"({old},", f"({new},").replace(f" {old})", f" {new})")
+    return build(f"""g (float[N, 4] x) => (float[N, 2] y) <float s = {{0.25}}, float z = {{0}}, float b = {{4}},
+      float[4, 2] w = {{{w}}}, float[2, 2] v = {{1, -1, 0.5, 2}}> {{ {text} }}""")
+
+
+NODES = (
+    f"a = {QUANT}(x, s, z, b)", f"k = {QUANT}(w, s, z, b)", "h = MatMul(a, k)", f"c = {QUANT}(h, s, z, b)",
+    f"u = {QUANT}(v, s, z, b)", "y = MatMul(c, u)",
+)  # fmt: skip
+ORDER = (4, 1, 0, 2, 3, 5)
+
+
+def test_the_order_of_nodes_does_not_matter() -> None:
+    """Cleaned names count nodes, and would take the quantizer of the first weights for that of the input."""
+    result = compare_models(network(*NODES), network(*(NODES[i] for i in ORDER)), {"x": X})
+    assert result.equal
+    assert (len(result.tensors), result.unpaired_left, result.unpaired_right) == (20, (), ())
+
+
+def test_a_weight_that_differs_is_found_among_renamed_and_reordered_nodes() -> None:
+    other = network(*(NODES[i] for i in ORDER), w="1, -2, 0.5, 1, 1.75, -1, 2, 1", a="q", k="t", h="sum", c="act")
+    result = compare_models(network(*NODES), other, {"x": X})
+    assert [tensor.name for tensor in result.tensors if tensor.differing][:3] == [
+        "Quant_1_param0", "Quant_1_out0", "MatMul_0_out0",
+    ]  # fmt: skip
+    assert result.first is not None
+    assert result.first.first is not None
+    assert (result.first.first.element, result.first.first.found) == ((2, 0), 1.75)
+
+
+def test_an_operator_has_one_meaning_under_both_of_its_names() -> None:
+    result = compare_models(
+        network(*NODES), network(*(node.replace(".Quant", ".IntQuant") for node in NODES)), {"x": X}
+    )
+    assert result.equal
+    assert len(result.tensors) == 20
+
+
+BRANCHES = "a = Relu(x) b = Neg(a) c = Abs(x) d = Neg(c)"
+
+
+@pytest.mark.parametrize("right", ["{0} y = Add(d, b)", "c = Abs(x) d = Neg(c) a = Relu(x) b = Neg(a) y = Add(b, d)"])
+def test_operands_that_commute_are_told_apart_by_what_they_are(right: str) -> None:
+    head = "g (float[N, 4] x) => (float[N, 4] y)"
+    left, other = build(f"{head} {{ {BRANCHES} y = Add(b, d) }}"), build(f"{head} {{ {right.format(BRANCHES)} }}")
+    result = compare_models(left, other, {"x": X})
+    assert result.equal
+    assert len(result.tensors) == 5
+
+
+def swapped(first: str, second: str, *, outputs: bool = False) -> ModelDiff:
+    bodies = (
+        f"g ({{0}}) => (float[N, 4] y, float[N, 4] t) {{{{ y = {first} t = {second} }}}}",
+        f"g ({{1}}) => ({{2}}) {{{{ y = {first} t = {second} }}}}",
+    )
+    texts = ("float[N, 4] x, float[N, 4] u", "float[N, 4] u, float[N, 4] x",
+             "float[N, 4] t, float[N, 4] y" if outputs else "float[N, 4] y, float[N, 4] t")  # fmt: skip
+    return compare_models(*(build(body.format(*texts)) for body in bodies), {"x": X, "u": X * 2})
+
+
+def test_inputs_and_outputs_of_the_same_names_are_the_same() -> None:
+    assert swapped("Sub(x, u)", "Neg(u)").equal
+    assert swapped("Sub(x, u)", "Neg(u)", outputs=True).equal
+
+
+def test_other_wiring_is_a_difference() -> None:
+    head = "g (float[N, 4] x) => (float[N, 4] y)"
+    left = build(f"{head} {{ a = Relu(x) b = Neg(x) y = Sub(a, b) }}")
+    right = build(f"{head} {{ a = Relu(x) b = Neg(x) y = Sub(b, a) }}")
+    result = compare_models(left, right, {"x": X})
+    assert [tensor.name for tensor in result.tensors if tensor.differing] == ["global_out"]
+
+
+def test_a_hidden_layer_of_another_size_is_the_first_difference() -> None:
+    text = """g (float[N, 4] x) => (float[N, 1] y) <float[4, {0}] w = {{{1}}}, float[{0}, 1] v = {{{2}}}>
+      {{ h = MatMul(x, w) y = MatMul(h, v) }}"""
+    models = [build(text.format(n, ", ".join("1" * 4 * n), ", ".join("1" * n))) for n in (2, 3)]
+    result = compare_models(*models, {"x": X})
+    found = {tensor.name: tensor.other_shape for tensor in result.tensors}
+    assert found == {"MatMul_0_param0": True, "MatMul_0_out0": True, "MatMul_1_param0": True, "global_out": False}
+
+
+def test_no_samples_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="samples: found none; expected at least one"):
+        compare_models(network(*NODES), network(*NODES), {"x": X[:0]})
