@@ -108,3 +108,26 @@ def test_a_hidden_layer_of_another_size_is_the_first_difference() -> None:
 def test_no_samples_are_refused() -> None:
     with pytest.raises(InvalidInput, match="samples: found none; expected at least one"):
         compare_models(network(*NODES), network(*NODES), {"x": X[:0]})
+
+
+def test_a_difference_among_renamed_tensors_of_other_nodes_is_found() -> None:
+    """Other names and another operator at the end: what both compute up to there is compared all the same."""
+    other = [*(NODES[i] for i in ORDER[:-1]), "r = Neg(c)", "y = MatMul(r, u)"]
+    weights = "1, -2, 0.5, 1, 1.75, -1, 2, 1"
+    renamed = {"a": "q", "k": "t", "h": "sum", "c": "act"}
+    other = [node.replace("Neg(c)", "Neg(act)") for node in other]
+    changed = network(*other, w=weights, **renamed)
+    for name in ("w", "s", "z", "b", "v"):
+        changed.graph.initializers[name].name = f"other {name}"
+    result = compare_models(network(*NODES), changed, {"x": X})
+    differing = [tensor.name for tensor in result.tensors if tensor.differing]
+    assert differing[:3] == ["Quant_1_param0", "Quant_1_out0", "MatMul_0_out0"]
+    assert differing[-1] == "global_out"
+
+
+def test_other_nodes_with_equal_outputs_are_equal() -> None:
+    """A batch normalization merged into the weights before it changes these, and that is no difference."""
+    text = "g (float[N, 2] x) => (float[N, 1] y) <float[2, 1] w = {{1, {0}}}, float k = {{0.5}}> {{ {1} }}"
+    left = build(text.format(2, "m = MatMul(x, w) n = Mul(m, k) y = Relu(n)"))
+    right = build(text.format(1, "t = MatMul(x, v) y = Relu(t)").replace("[2, 1] w = {1, 1}", "[2, 1] v = {0.5, 1}"))
+    assert compare_models(left, right, {"x": X[:, :2]}).equal

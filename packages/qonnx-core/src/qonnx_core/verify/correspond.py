@@ -38,11 +38,8 @@ def corresponding(
     """
     if len(left) != len(right):
         return None
-    keys: dict[Hashable, int] = {}
-    places = [{value: i for i, value in enumerate(_runtime_inputs(left))}, {}]
-    others = _runtime_inputs(right)
-    places[1] = {others[place]: i for i, place in enumerate(inputs)}
-    forms = [_forms(graph, keys, place) for graph, place in zip((left, right), places, strict=True)]
+    places = _places(left, right, inputs)
+    forms = _forms(left, right, places)
     pairs: dict[ir.Value, ir.Value] = {}
     taken: set[ir.Value] = set()
     nodes = 0
@@ -79,6 +76,42 @@ def corresponding(
     return {mine.name: theirs.name for mine, theirs in pairs.items() if mine.name and theirs.name}
 
 
+def computed_alike(left: ir.Graph, right: ir.Graph, inputs: Sequence[int]) -> dict[str, str]:
+    """Return the name on the right of tensors on the left that are made by the same operators from the inputs on.
+
+    They reach down to where the graphs are built otherwise. Of several tensors that are made alike the first stands
+    for the first, where both graphs have as many. Arguments as in `corresponding`.
+    """
+    forms = _forms(left, right, _places(left, right, inputs))
+    groups: list[dict[int, list[ir.Value]]] = [{}, {}]
+    for graph, form, group in zip((left, right), forms, groups, strict=True):
+        for value in (value for node in graph for value in node.outputs):
+            group.setdefault(form[value], []).append(value)
+    pairs: dict[ir.Value, ir.Value] = {}
+    for key, values in groups[0].items():
+        others = groups[1].get(key, [])
+        if len(values) != len(others):
+            continue
+        for mine, theirs in zip(values, others, strict=True):
+            pairs[mine] = theirs
+            ours, other = mine.producer(), theirs.producer()
+            if ours is None or other is None or ours.op_type in _COMMUTATIVE:
+                continue
+            for one, two in zip(ours.inputs, other.inputs, strict=True):
+                if one is not None and two is not None and one.is_initializer() and two.is_initializer():
+                    pairs[one] = two
+    return {mine.name: theirs.name for mine, theirs in pairs.items() if mine.name and theirs.name}
+
+
+def _places(left: ir.Graph, right: ir.Graph, inputs: Sequence[int]) -> list[dict[ir.Value, int]]:
+    """Return the number of each input, the same on both sides."""
+    others = _runtime_inputs(right)
+    return [
+        {value: i for i, value in enumerate(_runtime_inputs(left))},
+        {others[place]: i for i, place in enumerate(inputs)},
+    ]
+
+
 def _runtime_inputs(graph: ir.Graph) -> list[ir.Value]:
     return [value for value in graph.inputs if not value.is_initializer()]
 
@@ -88,24 +121,27 @@ def _kind(node: ir.Node) -> tuple[str, str, int, int]:
     return domain, operator(node), len(node.inputs), len(node.outputs)
 
 
-def _forms(graph: ir.Graph, keys: dict[Hashable, int], places: Mapping[ir.Value, int]) -> dict[ir.Value, int]:
+def _forms(left: ir.Graph, right: ir.Graph, places: Sequence[Mapping[ir.Value, int]]) -> list[dict[ir.Value, int]]:
     """Return a number for each tensor: the same for tensors that are computed alike from alike ones."""
-    found: dict[ir.Value, int] = {}
+    keys: dict[Hashable, int] = {}
+    found: list[dict[ir.Value, int]] = [{}, {}]
 
-    def form(value: ir.Value | None) -> int:
+    def form(value: ir.Value | None, side: int) -> int:
         if value is None:
             return -1
-        if value not in found:
-            key: Hashable = ("parameter", str(value.dtype), str(value.shape))
-            found[value] = keys.setdefault(("input", places[value]) if value in places else key, len(keys))
-        return found[value]
+        if value not in found[side]:
+            place = places[side].get(value)
+            key: Hashable = ("input", place) if place is not None else (str(value.dtype), str(value.shape))
+            found[side][value] = keys.setdefault(key, len(keys))
+        return found[side][value]
 
-    for node in graph:
-        operands = [form(value) for value in node.inputs]
-        if node.op_type in _COMMUTATIVE:
-            operands.sort()
-        for index, value in enumerate(node.outputs):
-            found[value] = keys.setdefault((_kind(node), tuple(operands), index), len(keys))
+    for side, graph in enumerate((left, right)):
+        for node in graph:
+            operands = [form(value, side) for value in node.inputs]
+            if node.op_type in _COMMUTATIVE:
+                operands.sort()
+            for index, value in enumerate(node.outputs):
+                found[side][value] = keys.setdefault((_kind(node), tuple(operands), index), len(keys))
     return found
 
 

@@ -30,7 +30,7 @@ from qonnx_core.verify.compare import (
     samples_at,
     within,
 )
-from qonnx_core.verify.correspond import by_name, corresponding, operator
+from qonnx_core.verify.correspond import by_name, computed_alike, corresponding, operator
 from qonnx_core.verify.error_bounds import ErrorAnalysis, ErrorBounds, iterate_batches
 
 Names = Literal["auto", "cleaned", "file"]
@@ -50,6 +50,7 @@ class TensorDiff:
     name: str
     op_type: str
     parameter: bool
+    output: bool = False
     samples: int = 0
     differing: int = 0
     largest: float = 0.0
@@ -83,6 +84,7 @@ class TensorDiff:
             "tensor": self.name,
             "op_type": self.op_type,
             "parameter": self.parameter,
+            "output": self.output,
             "samples": self.samples,
             "differing": self.differing,
             "largest": self.largest,
@@ -154,7 +156,8 @@ def compare_models(
             pairs by the names in the files; ``auto`` cleans both and pairs what is connected alike, whatever it is
             called and in whatever order nodes stand. Where the two are not built alike it is ``cleaned`` if both have
             the same operators in the same order, else ``file``, because cleaned names count nodes and would pair
-            strangers.
+            strangers; where that finds outputs alone that differ, what both compute alike from their inputs is
+            compared too.
         left_name: name of the left model, for reports.
         right_name: name of the right model.
         batch: samples that run at a time.
@@ -164,30 +167,50 @@ def compare_models(
     """
     if names not in ("auto", "cleaned", "file"):
         raise InvalidInput(f"names: found {names!r}; expected auto, cleaned or file.")
-    sides = [_Side(model, cleaned=names != "file") for model in (left, right)]
     given = _inputs(left, right, inputs)
-    outputs = _output_places(left, right)
-    places = by_name(*(_input_names(model) for model in (left, right)))
-    same = corresponding(sides[0].model.graph, sides[1].model.graph, places, outputs) if names == "auto" else None
-    if names == "auto" and same is None and sides[0].nodes() != sides[1].nodes():
-        sides = [_Side(model, cleaned=False) for model in (left, right)]
-    pairs = _pairs(sides[0], sides[1], outputs, same)
     samples = number_of_samples(given[0], scalars=True)
     if not samples:
         raise InvalidInput("samples: found none; expected at least one. Check the data.")
+    outputs = _output_places(left, right)
+    places = by_name(*(_input_names(model) for model in (left, right)))
+    sides = [_Side(model, cleaned=names != "file") for model in (left, right)]
+    graphs = (sides[0].model.graph, sides[1].model.graph)
+    same = corresponding(*graphs, places, outputs) if names == "auto" else None
+
+    def compare(sides: Sequence[_Side], same: Mapping[str, str] | None) -> ModelDiff:
+        pairs = _pairs(sides[0], sides[1], outputs, same)
+        return _compare(sides, pairs, given, samples, batch, (left_name, right_name))
+
+    if names != "auto" or same is not None or sides[0].nodes() == sides[1].nodes():
+        return compare(sides, same)
+    result = compare([_Side(model, cleaned=False) for model in (left, right)], None)
+    if result.first is None or not result.first.output:
+        return result
+    again = compare(sides, computed_alike(*graphs, places))
+    return result if again.first is None or again.first.output else again
+
+
+def _compare(
+    sides: Sequence[_Side],
+    pairs: Sequence[_Pair],
+    given: Sequence[Mapping[str, Array]],
+    samples: int,
+    batch: int,
+    names: tuple[str, str],
+) -> ModelDiff:
+    """Return how the paired tensors compare."""
     fixed = max(side.fixed_batch for side in sides)
     if fixed and not all(pair.sampled or pair.parameter for pair in pairs):
         batch = fixed  # results of several runs can be joined along samples alone
-    tensors = {pair.left: TensorDiff(pair.left, pair.op_type, pair.parameter) for pair in pairs}
+    tensors = {pair.left: TensorDiff(pair.left, pair.op_type, pair.parameter, pair.output) for pair in pairs}
     checks = []
     for part in iterate_batches(samples, batch):
         fed = [side.feed(samples_at(arrays, part)) for side, arrays in zip(sides, given, strict=True)]
         found = [side.run(arrays, pairs, index) for index, (side, arrays) in enumerate(zip(sides, fed, strict=True))]
-        checks.append(_compare_batch(sides[1], fed[1], pairs, found, tensors, part, (left_name, right_name)))
-    check = Check.merge(checks) if checks else Check(left_name, right_name, 0, 0)
+        checks.append(_compare_batch(sides[1], fed[1], pairs, found, tensors, part, names))
     paired = ({pair.left for pair in pairs}, {pair.right for pair in pairs})
     rest = [tuple(n for n in side.tensors if n not in known) for side, known in zip(sides, paired, strict=True)]
-    return ModelDiff(check, tuple(tensors.values()), *rest)
+    return ModelDiff(Check.merge(checks), tuple(tensors.values()), *rest)
 
 
 @dataclass(frozen=True, slots=True)
