@@ -252,6 +252,29 @@ def test_blocks_of_weights_come_in() -> None:
     np.testing.assert_array_equal(run(found.model, x), run(model, x))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "t = Identity(s) q = QuantizeLinear(x, s) d = DequantizeLinear(q, t) e = DequantizeLinear(w, t) "
+        "y = MatMul(d, e)",
+        "t = Transpose(r) e = DequantizeLinear<axis = 1>(t, v) y = MatMul(x, e)",
+        "t = Cast<to = 22>(r) u = Transpose(t) e = DequantizeLinear<axis = 1>(u, v) y = MatMul(x, e)",
+        "t = Mul(v, s) e = DequantizeLinear<axis = 1>(w, t) y = MatMul(x, e)",
+    ],
+    ids=["shared", "transposed", "packed", "product"],
+)
+def test_parameters_that_nodes_make_of_constants_are_read(body: str) -> None:
+    """Exporters share a parameter through Identity, and store weights in front of a Transpose."""
+    model = build(f"""g (float[N, 4] x) => (float[N, 3] y)
+      <float s = {{0.1}}, float[3] v = {{0.1, 0.2, 0.3}}, int8[4, 3] w = {{1, 2, 3, 4, 5, 6, 7, -8, 7, 6, 5, 4}},
+       int8[3, 4] r = {{1, 2, 3, 4, 5, 6, 7, -8, 7, 6, 5, 4}}> {{ {body} }}""")
+    found = from_qcdq(model)
+    assert found.kept == ()
+    assert set(ops(found.model)) == {"Quant", "MatMul"}
+    x = np.random.default_rng(1).normal(size=(9, 4)).astype(np.float32)
+    np.testing.assert_array_equal(run(found.model, x), run(model, x))
+
+
 def test_integers_that_no_quantizer_made_stay_with_the_reason() -> None:
     body = """g (int8[N, 4] x) => (float[N, 4] y) <float s = {0.5}> { y = DequantizeLinear(x, s) }"""
     found = from_qcdq(build(body))

@@ -27,6 +27,7 @@ from qonnx_core.ops.builder import GraphBuilder, Operand
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.ops.quant import Quant
 from qonnx_core.ops.rounding import Rounding
+from qonnx_core.passes.fold_constants import FoldConstants
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.remove_unused import RemoveUnused
 
@@ -34,6 +35,7 @@ _CONTRIB = "com.microsoft"  # where onnxruntime's quantizer puts the types that 
 # What the clean-up does to a model with such chains, for people.
 REMARK = "QuantizeLinear, Clip, DequantizeLinear are read as Quant, so that the grids of weights stay known"
 _INTEGER_OPERATORS = frozenset(("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QGemm"))
+_EXPECTED_MAKERS = ("Clip", "Constant", "QuantizeLinear")
 _ROUNDING = {"Floor": Rounding.FLOOR, "Ceil": Rounding.CEIL}
 
 
@@ -61,6 +63,8 @@ def from_qcdq(model: ir.Model, *, zero_points: ZeroPoints = "exact") -> Conversi
     check_zero_points(zero_points)
     copy = normalized_copy(model)
     InferShapes().run(copy)
+    if _has_computed_parameters(copy):
+        FoldConstants(keep_op_types=("QuantizeLinear", "DequantizeLinear", "Clip")).run(copy)
     kept: list[str] = []
     converted = 0
     for graph in list(copy.graphs()):
@@ -94,6 +98,24 @@ def from_qcdq(model: ir.Model, *, zero_points: ZeroPoints = "exact") -> Conversi
         copy.opset_imports.pop(_CONTRIB, None)
     InferShapes().run(copy)
     return Conversion(copy, converted, tuple(kept))
+
+
+def _has_computed_parameters(model: ir.Model) -> bool:
+    """Return whether nodes give a scale, a zero point, an end of a Clip or the integers of a DequantizeLinear.
+
+    Exporters share parameters through Identity, and store weights in front of a Transpose or Cast.
+    """
+    for node in (node for graph in model.graphs() for node in graph):
+        if _is(node, "QuantizeLinear") or _is(node, "Clip"):
+            given = node.inputs[1:]
+        elif _is(node, "DequantizeLinear"):
+            given = node.inputs
+        else:
+            continue
+        makers = (value.producer() for value in given if value is not None)
+        if any(maker is not None and maker.op_type not in _EXPECTED_MAKERS for maker in makers):
+            return True
+    return False
 
 
 def _reaches_dequantizer(node: ir.Node) -> bool:

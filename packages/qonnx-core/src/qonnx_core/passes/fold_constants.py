@@ -24,6 +24,9 @@ from qonnx_core.passes.remove_unused import RemoveUnused
 _RANDOM = frozenset(
     ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Dropout")
 )
+# Integers that NumPy has not, and what onnxruntime does with them.
+_PACKED = frozenset((ir.DataType.INT2, ir.DataType.INT4, ir.DataType.UINT2, ir.DataType.UINT4))
+_GIVE_PACKED = frozenset(("Cast", "QuantizeLinear", "Transpose"))
 _GROWING = frozenset(("ConstantOfShape", "EyeLike", "Expand", "Pad", "Range", "Resize", "Tile"))
 _MAX_GROWN_ELEMENTS = 2**24
 
@@ -103,6 +106,8 @@ class FoldConstants:
             return self.quantizers and op_class_of(node, model.opset_imports) is not None
         if node.op_type in _RANDOM or node.op_type == "Constant":
             return False
+        if node.op_type not in _GIVE_PACKED and any(value.dtype in _PACKED for value in node.outputs):
+            return False
         return node.op_type not in _GROWING or not _grows_too_large(node)
 
 
@@ -152,8 +157,14 @@ def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[ir.Value, NDArray[A
             copies[old] = new
         twins.append(twin)
     frontier = _frontier(nodes)
+    outputs = [copies[value] for value in frontier]
+    for index, value in enumerate(frontier):
+        if value.dtype in _PACKED:
+            twins.append(ir.node("Cast", [outputs[index]], {"to": int(ir.DataType.INT8)}))
+            outputs[index] = twins[-1].outputs[0]
+            outputs[index].name, outputs[index].dtype = f"{value.name}/int8", ir.DataType.INT8
     graph = ir.Graph(
-        [], [copies[value] for value in frontier], nodes=twins, initializers=initializers, name="constants",
+        [], outputs, nodes=twins, initializers=initializers, name="constants",
         opset_imports=dict(model.opset_imports),
     )  # fmt: skip
     part = ir.Model(graph, ir_version=max(model.ir_version, 10))
@@ -178,7 +189,9 @@ def _twin(value: ir.Value, copies: dict[ir.Value, ir.Value], initializers: list[
 
 def _store(model: ir.Model, nodes: list[ir.Node], results: dict[ir.Value, NDArray[Any]]) -> None:
     for old, array in results.items():
-        new = _initializer(model.graph, old, ir.tensor(np.asarray(array)))
+        packed = old.dtype if old.dtype in _PACKED else None
+        numbers = np.asarray(array) if packed is None else np.asarray(array).astype(packed.numpy())
+        new = _initializer(model.graph, old, ir.tensor(numbers, dtype=packed))
         _swap(model.graph, old, new)
     for node in reversed(nodes):
         model.graph.remove(node, safe=True)
