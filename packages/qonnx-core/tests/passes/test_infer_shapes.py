@@ -48,6 +48,10 @@ def test_pools_that_round_up_inside_branches_and_with_automatic_padding() -> Non
     assert shape_of(f"g (float[N, 2, 5, 8] x) => (y) {{ y = MaxPool<{automatic}>(x) }}") == "[N,2,3,4]"
 
 
+def test_a_normalization_that_onnx_fails_to_read_keeps_its_shape() -> None:
+    assert shape_of("g (float[N, 2, 5] x) => (y) { y = MeanVarianceNormalization<axes = [0, 2]>(x) }") == "[N,2,5]"
+
+
 def test_a_window_of_another_rank_is_refused() -> None:
     body = "g (float[1, 2, 4, 4] x) => (y) { y = MaxPool<kernel_shape = [2], ceil_mode = 1>(x) }"
     with pytest.raises(InvalidModel, match=r"do not fit data of 2 spatial axes"):

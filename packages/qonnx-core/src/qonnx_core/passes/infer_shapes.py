@@ -209,9 +209,13 @@ def _infers_by_broadcasting(op: type[QonnxOp]) -> bool:
 def _use_schema_names(node: onnx.NodeProto, model: ir.Model) -> None:
     """Give our operators, those of graphs inside the node included, the names under which ``onnx`` knows them.
 
-    Pools that round up get the one under which their inference is right.
+    Pools that round up get the one under which their inference is right. So does MeanVarianceNormalization, which keeps
+    type and shape: ``onnx`` reads its definition under the wrong opset (seen in 1.23).
     """
     rename_ceiled_pool(node)
+    if node.op_type == "MeanVarianceNormalization" and node.domain in ("", "ai.onnx"):
+        node.op_type = "Floor"
+        del node.attribute[:]
     if node.domain not in ("", "ai.onnx"):
         imported = model.opset_imports.get(node.domain)
         found = default_registry().find(node.domain, node.op_type, imported)
