@@ -194,3 +194,17 @@ def test_the_batch_is_small_where_the_tensors_are_large() -> None:
     body = "g (float[N, 3, 1000, 1000] x) => (float[N, 3, 1000, 1000] y) { y = Neg(x) }"
     assert Collector(build(body)).batch_size == 1
     assert Collector(build(), "q").batch_size == 256
+
+
+def test_numbers_whose_squares_are_no_float64_have_a_deviation() -> None:
+    body = "g (double[N, 2] x) => (double[N, 2] y) { y = Neg(x) }"
+    data = np.asarray([[1.0, -3.0], [3.0, 1.0], [2.0, 2.0]])
+    plain, large = (tensor_statistics(build(body), data * scale)["x"].total for scale in (1.0, 2.0**1000))
+    assert large.std[0] == plain.std[0] * 2.0**1000
+    assert large.mean[0] == plain.mean[0] * 2.0**1000
+
+
+def test_a_number_for_all_samples_counts_once() -> None:
+    body = "g (float[N, 2] x, bool c) => (float[N, 2] y) { n = Neg(x) y = Where(c, x, n) }"
+    found = tensor_statistics(build(body), {"x": np.ones((10, 2), np.float32), "c": np.asarray(True)}, batch_size=2)
+    assert (found["c"].elements, found["x"].elements, found["y"].samples) == (1, 20, 10)

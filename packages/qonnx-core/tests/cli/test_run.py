@@ -271,3 +271,15 @@ def test_a_reader_that_has_seen_enough_is_no_error(model: Path, tmp_path: Path) 
     assert process.returncode == 128 + signal.SIGPIPE
     assert "error" not in err
     assert "Traceback" not in err
+
+
+def test_a_result_without_samples_in_front_is_shown_as_it_is(tmp_path: Path) -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["": 18]> g (bool c) => (float[2] y) <float[2] k = {1, 2}, float[2] l = {3, 4}>'
+    )
+    onnx.save(onnx.parser.parse_model(text + " { y = Where(c, k, l) }"), tmp_path / "m.onnx")
+    np.save(tmp_path / "c.npy", np.asarray(True))
+    done = CliRunner().invoke(app, ["run", str(tmp_path / "m.onnx"), "--data", str(tmp_path / "c.npy"), "--json"])
+    assert json.loads(done.stdout)["outputs"] == [
+        {"name": "y", "shape": [2], "dtype": "float32", "min": 1.0, "max": 2.0},
+    ]  # fmt: skip

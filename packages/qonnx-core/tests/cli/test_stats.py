@@ -118,6 +118,22 @@ def test_odd_names_and_empty_channels_are_drawn(tmp_path: Path) -> None:
         write_plots(statistics, tmp_path / "m.onnx" / "plots")
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1.5e308, np.nan, np.inf, 0.0])
+@pytest.mark.parametrize("count", [2, 400])
+def test_any_numbers_are_drawn(scale: float, count: int, tmp_path: Path) -> None:
+    """A few levels and many numbers; all the same, none finite, and as large as float64 goes."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 18]> g (double[N, 2] x) => (double[N, 2] y) { y = Neg(x) }'
+    )
+    onnx.save(proto, tmp_path / "m.onnx")
+    numbers = np.linspace(-1, 1, 2 * count).reshape(-1, 2)
+    x = numbers * scale if np.isfinite(scale) else np.full_like(numbers, scale)
+    written = write_plots(tensor_statistics(load(tmp_path / "m.onnx"), x), tmp_path / "plots")
+    assert all(path.stat().st_size > 1000 for path in written.values())
+
+
 def test_without_matplotlib_the_message_says_what_to_install(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qonnx_core.analyses.statistics import TensorStatistics
 from qonnx_core.errors import InvalidInput, ToolMissing
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _MAX_NAME = 80
 _MAX_BARS = 64
+_LARGEST = 1e300
 
 
 def file_names(names: Iterable[str], suffix: str = ".png") -> dict[str, str]:
@@ -76,35 +78,62 @@ def _text(name: str) -> str:
 
 
 def _draw_histogram(axes: Axes, found: TensorStatistics) -> None:
-    if found.levels is not None and len(found.levels) <= _MAX_BARS:
-        positions = list(found.levels)
-        gaps = np.diff(positions)
-        axes.bar(positions, list(found.levels.values()), width=0.8 * float(gaps.min()) if gaps.size else 0.8)
+    unit = _unit(axes, "x", (found.total.minimum, found.total.maximum))
+    edge = found.levels is None or len(found.levels) > _MAX_BARS
+    if found.levels is None or edge:
+        step = found.bins.width / unit
+        positions = found.bins.start / unit + step * np.arange(len(found.bins.counts))
+        counts, width = list(found.bins.counts), step or 0.8
     else:
-        bins = found.bins
-        starts = bins.start + bins.width * np.arange(len(bins.counts))
-        axes.bar(starts, bins.counts, width=bins.width or 0.8, align="edge")
+        positions, counts = np.asarray(list(found.levels), np.float64) / unit, list(found.levels.values())
+        width = 0.8 * float(np.diff(positions).min()) if positions.size > 1 else 0.8
+    span = float(np.ptp(positions)) if positions.size else 0.0
+    # a bar of at least a pixel, however close two levels are
+    axes.bar(positions, counts, width=max(width, span / _MAX_BARS / 4), align="edge" if edge else "center")
     axes.set_yscale("log")
+    axes.set_ylim(bottom=0.5)  # a count of 1 is a bar too
     axes.set_ylabel("count")
     total = found.total
     zeros = 100 * total.zeros[0] / max(1, found.elements)
-    title = (
-        f"{_text(found.name)} ({found.op_type})\nmean {total.mean[0]:.4g}, std {total.std[0]:.4g}, zeros {zeros:.3g} %"
-    )
+    title = f"{_text(found.name)} ({found.op_type})\n"
+    if found.elements > found.nans + found.infinities:
+        title += f"mean {total.mean[0]:.4g}, std {total.std[0]:.4g}, zeros {zeros:.3g} %"
+    else:
+        title += "no finite number"
     if found.saturation is not None:
         share = 100 * (found.saturation.at_low + found.saturation.at_high) / max(1, found.elements)
         title += f", at an end {share:.3g} %"
+    if found.nans or found.infinities:
+        title += f", {found.nans} NaN, {found.infinities} infinite"
     axes.set_title(title, fontsize=9)
 
 
+def _unit(axes: Axes, axis: str, ends: tuple[tuple[float, ...], tuple[float, ...]]) -> float:
+    """Return 1, or what to divide numbers by that are too large to draw; the axis then says so."""
+    if not np.nanmax(np.abs(ends), initial=0) > _LARGEST:
+        return 1.0
+    axes.set(**{f"{axis}label": "value / 1e100"})
+    return 1e100
+
+
 def _draw_channels(axes: Axes, found: TensorStatistics) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     moments = found.channels
     assert moments is not None
-    numbers = np.arange(len(moments.minimum))
-    mean, std = np.asarray(moments.mean), np.asarray(moments.std)
-    axes.fill_between(numbers, moments.minimum, moments.maximum, step="mid", alpha=0.25, label="min to max")
-    axes.fill_between(numbers, mean - std, mean + std, step="mid", alpha=0.5, label="mean ± std")
-    axes.plot(numbers, mean, drawstyle="steps-mid", label="mean")
-    axes.set_xlabel("channel")
     axes.set_ylabel("value")
-    axes.legend(fontsize=8)
+    ends = (moments.minimum, moments.maximum)
+    unit = _unit(axes, "y", ends)
+    mean, std = np.asarray(moments.mean) / unit, np.asarray(moments.std) / unit
+    edges = np.arange(len(mean) + 1) - 0.5
+
+    def steps(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.append(numbers, numbers[-1:])  # the last channel is as wide as the others
+
+    low, high = (steps(np.asarray(end) / unit) for end in ends)
+    axes.fill_between(edges, low, high, step="post", alpha=0.25, label="min to max")
+    axes.fill_between(edges, steps(mean - std), steps(mean + std), step="post", alpha=0.5, label="mean ± std")
+    axes.plot(edges, steps(mean), drawstyle="steps-post", label="mean")
+    axes.set_xlabel("channel")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize=8, loc="best" if len(mean) <= _MAX_BARS else "upper right")

@@ -27,6 +27,7 @@ from qonnx_core.passes.infer_shapes import InferShapes
 
 Array = NDArray[Any]
 
+_LARGE = 1e150
 _MAX_NUMBERS = 2**24  # of all tensors of a batch together, unless one sample has more
 
 
@@ -218,6 +219,8 @@ class _Tensor:
                 f"tensor {self._name}: has {count} channels after {self._sums.count.size}; expected the same in every "
                 "batch. Leave the tensor out."
             )
+        if self._op_type == "input" and not array.ndim and self.elements:
+            return  # one number for all samples, which every batch brings again
         self.elements += array.size
         self._samples += array.shape[0] if array.ndim else 1
         if not array.size:
@@ -259,7 +262,7 @@ class _Tensor:
 
 
 class _Sums:
-    """Count, range, mean and sum of squared deviations of each channel, in float64.
+    """Count, range, mean and sum of squared deviations of each channel, in float64, huge numbers in long double.
 
     Batches are joined by the pairwise update of Chan, Golub and LeVeque (1979), which keeps the deviations accurate
     where the mean is large.
@@ -270,8 +273,8 @@ class _Sums:
         self.zeros = np.zeros(channels, np.int64)
         self.minimum = np.full(channels, np.inf)
         self.maximum = np.full(channels, -np.inf)
-        self.mean = np.zeros(channels)
-        self.deviations = np.zeros(channels)
+        self.mean = np.zeros(channels, np.longdouble)
+        self.deviations = np.zeros(channels, np.longdouble)
 
     def add(self, rows: Array, finite: NDArray[np.bool_] | None) -> None:
         """Count in rows of numbers, one for each channel, those alone that ``finite`` marks."""
@@ -283,6 +286,9 @@ class _Sums:
         other.maximum = rows.max(axis=1, initial=-np.inf, where=keep)
         many = np.maximum(other.count, 1)
         with np.errstate(all="ignore"):
+            if max(np.abs(other.minimum).max(initial=0, where=other.count > 0),
+                   np.abs(other.maximum).max(initial=0, where=other.count > 0)) > _LARGE:  # fmt: skip
+                rows = rows.astype(np.longdouble)  # whose squares float64 does not hold
             other.mean = rows.sum(axis=1, where=keep) / many
             other.deviations = np.square(rows - other.mean[:, None]).sum(axis=1, where=keep)
         self.join(other)
@@ -320,7 +326,7 @@ class _Sums:
         nan = float("nan")
 
         def entries(array: Array) -> tuple[float, ...]:
-            return tuple(np.where(some, array, nan).tolist())
+            return tuple(np.where(some, array, nan).astype(np.float64).tolist())
 
         return Moments(
             minimum=entries(self.minimum),

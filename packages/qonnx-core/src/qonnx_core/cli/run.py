@@ -201,7 +201,7 @@ class _Run:
     def note(self, part: dict[str, Array], inputs: dict[str, Array], results: dict[str, Array], samples: int) -> None:
         """Count the results of one more part in."""
         for name, array in results.items():
-            self.results.setdefault(name, _Result(name, str(array.dtype), array.shape)).add(array)
+            self.results.setdefault(name, _Result(name, str(array.dtype), array.shape)).add(array, samples)
         if self._labels is not None or "labels" in part:
             given = part["labels"] if self._labels is None else self._labels[self._done : self._done + samples]
             self._correct += _num_correct(results[self._outputs[0]], given, samples)
@@ -228,7 +228,7 @@ class _Run:
             {
                 "name": result.name,
                 "shape": [self._done, *result.shape[1:]]
-                if result.name in varying and result.shape
+                if result.name in varying and result.sampled
                 else list(result.shape),
                 "dtype": result.dtype,
                 "min": result.low,
@@ -245,11 +245,13 @@ class _Result:
     name: str
     dtype: str
     shape: tuple[int, ...]
+    sampled: bool = True
     low: float | None = None
     high: float | None = None
 
-    def add(self, array: Array) -> None:
-        """Widen the range by the tensor of one more batch."""
+    def add(self, array: Array, samples: int) -> None:
+        """Widen the range by the tensor of one more batch, which has samples in front or not."""
+        self.sampled = self.sampled and array.shape[:1] == (samples,)
         if array.size and array.dtype.kind in "biuf":
             low, high = float(array.min()), float(array.max())
             self.low = low if self.low is None else float(np.minimum(self.low, low))
