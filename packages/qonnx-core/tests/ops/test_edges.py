@@ -129,6 +129,43 @@ def test_empty_data_stay_empty_at_run_time(op: QonnxOp, shape: tuple[int, ...]) 
     assert qonnx_core.compile_model(model).run({op.inputs[0]: x})["y"].shape == shape
 
 
+@pytest.mark.parametrize("constants", [True, False])
+@pytest.mark.parametrize(("kind", "bits"), [(np.float16, 24), (np.float32, 200)])
+def test_bounds_beyond_the_element_type_are_infinite_known_or_not(kind: Any, bits: int, constants: bool) -> None:
+    inputs = [kind([np.inf, -np.inf, 3.5]), kind(1), kind(0), np.float32(bits)]
+    feeds = dict(zip(Quant.inputs, inputs[: 1 if constants else None], strict=False))
+    found = qonnx_core.compile_model(example_model(Quant(), inputs, constants=constants)).run(feeds)["y"]
+    assert found.tolist() == [np.inf, -np.inf, 4]
+
+
+@pytest.mark.parametrize("constants", [True, False])
+def test_what_an_unsigned_quantizer_clips_to_zero_is_no_negative_zero(constants: bool) -> None:
+    inputs = [np.float32([-3, -0.25, -np.inf]), np.float32(0.5), np.float32(0), np.float32(4)]
+    feeds = dict(zip(Quant.inputs, inputs[: 1 if constants else None], strict=False))
+    found = qonnx_core.compile_model(example_model(Quant(signed=False), inputs, constants=constants)).run(feeds)["y"]
+    assert found.tolist() == [0, 0, 0]
+    assert not np.signbit(found).any()
+
+
+@pytest.mark.parametrize("constants", [True, False])
+@pytest.mark.parametrize("rank_known", [True, False])
+@pytest.mark.parametrize(("layout", "shape"), [
+    ("NCHW", (0, 3, 2, 2)), ("NCHW", (2, 0, 2, 2)), ("NCHW", (2, 3, 2, 0)), ("NCHW", (0, 0, 0, 0)),
+    ("NHWC", (0, 2, 2, 3)), ("NHWC", (2, 2, 2, 0)), ("", (2, 0)), ("NCW", (0, 3, 0)),
+])  # fmt: skip
+def test_multithreshold_takes_empty_data(
+    layout: str, shape: tuple[int, ...], rank_known: bool, constants: bool
+) -> None:
+    x = np.zeros(shape, np.float32)
+    rows = shape[-1 if layout.endswith("C") else 1]
+    thresholds = np.zeros((rows, 3), np.float32)
+    model = example_model(MultiThreshold("UINT2", data_layout=layout), [x, thresholds], constants=constants)
+    if not rank_known:
+        model.graph.inputs[0].shape = model.graph.outputs[0].shape = None
+    feeds = {"v": x} if constants else {"v": x, "thresholds": thresholds}
+    assert qonnx_core.compile_model(model).run(feeds)["y"].shape == shape
+
+
 @SETTINGS
 @given(data())
 def test_a_debug_marker_gives_what_it_gets(x: Array) -> None:

@@ -109,7 +109,7 @@ class Builder(ABC):
         return self.node("CastLike", [operand, x])[0]
 
     def cast(self, operand: Operand, dtype: ir.DataType) -> Operand:
-        """Return the operand in this element type; a known number beyond its range becomes the largest there is."""
+        """Return the operand in this element type; a number beyond its range becomes infinite, known or not."""
         if not isinstance(operand, _KNOWN) and isinstance(operand, ir.Value):
             if operand.dtype == dtype:
                 return operand
@@ -118,8 +118,8 @@ class Builder(ABC):
         if array.dtype == wanted:
             return array
         if array.ndim == 0 and array.dtype.kind == "f":
-            return _saturated_number(float(array), array.dtype, wanted)
-        return _saturated(array, wanted)
+            return _cast_number(float(array), array.dtype, wanted)
+        return _cast(array, wanted)
 
     @staticmethod
     def typed(value: ir.Value, dtype: ir.DataType) -> ir.Value:
@@ -144,18 +144,14 @@ def _numpy_type(dtype: ir.DataType) -> np.dtype[Any]:
 
 
 @functools.lru_cache(4096)
-def _saturated_number(number: float, given: np.dtype[Any], dtype: np.dtype[Any]) -> Array:
+def _cast_number(number: float, given: np.dtype[Any], dtype: np.dtype[Any]) -> Array:
     """Return the number in another type; bounds of quantizers come again and again."""
-    return _saturated(np.asarray(number, dtype=given), dtype)
+    return _cast(np.asarray(number, dtype=given), dtype)
 
 
-def _saturated(array: Array, dtype: np.dtype[Any]) -> Array:
-    if dtype.kind == "f" and array.dtype.kind in "fiu":
-        top = np.finfo(dtype).max
-        wide = array.astype(np.float64)
-        finite = np.isfinite(wide)
-        return np.where(finite, np.clip(wide, -np.float64(top), np.float64(top)), wide).astype(dtype)
-    return array.astype(dtype)
+def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
 
 
 class FunctionBuilder(Builder):

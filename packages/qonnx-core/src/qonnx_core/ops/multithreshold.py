@@ -94,8 +94,8 @@ class MultiThreshold(QonnxOp):
             axes = (1,) * (rank - 2)
         else:
             axes = (1,)
-            reshaped = op.node("Reshape", [v, np.asarray([0, 0, -1], dtype=np.int64)])[0]
-        lead = (channels, *axes) if channels > 1 else ()
+            reshaped = _to_three_axes(op, v)
+        lead = (channels, *axes) if channels != 1 else ()
         start = (np.arange(channels, dtype=np.int32) * table.shape[1]).reshape(lead)
         index: Operand | None = None
         for bit in reversed(range(steps)):
@@ -112,15 +112,15 @@ class MultiThreshold(QonnxOp):
         assert isinstance(index, ir.Value)
         count = op.like(op.typed(index, _INT32), v)
         if reshaped is not v:
-            count = op.node("Reshape", [count, op.node("Shape", [v])[0]])[0]
+            count = _reshaped(op, count, op.node("Shape", [v])[0])
         return count
 
     def _count_by_loop(self, op: Builder, v: Operand, thresholds: Operand) -> Operand:
         """One threshold after the other, in float64: memory of a few copies of the data for any number of levels."""
         data = op.cast(v, _DOUBLE)
         shape = op.node("Shape", [v])[0]
-        if not self.channels_last:  # to (N, C, rest)
-            data = op.node("Reshape", [data, np.asarray([0, 0, -1], dtype=np.int64)])[0]
+        if not self.channels_last:
+            data = _to_three_axes(op, data)
         columns = op.node("Transpose", [op.cast(thresholds, _DOUBLE)], {"perm": [1, 0]})[0]  # (T, C)
         if not self.channels_last:
             columns = op.node("Unsqueeze", [columns, np.asarray([2], dtype=np.int64)])[0]
@@ -130,7 +130,7 @@ class MultiThreshold(QonnxOp):
         levels = op.node("Shape", [columns], {"start": 0, "end": 1})[0]
         levels = op.node("Squeeze", [levels])[0]
         count = op.node("Loop", [levels, np.asarray(True), zeros], {"body": _loop_body(data, columns)})[0]
-        return op.like(op.node("Reshape", [count, shape])[0], v)
+        return op.like(_reshaped(op, count, shape), v)
 
     def datatype(self, *inputs: Array | None) -> DataType | None:
         """Return ``out_dtype`` where scale and bias keep the output on whole numbers, else None."""
@@ -148,6 +148,18 @@ class MultiThreshold(QonnxOp):
                 cls.check_shapes([None, tuple(int(str(dim)) for dim in rows.shape)])
             except InvalidModel as error:
                 raise InvalidModel(f"{node.name or node.outputs[0].name} ({node.op_type}): {error}") from error
+
+
+def _to_three_axes(op: Builder, v: Operand) -> ir.Value:
+    """Return the data as ``(N, C, rest)``, whatever the rank and also where an axis is empty."""
+    rest = op.node("Shape", [op.node("Flatten", [v], {"axis": 2})[0]], {"start": 1})[0]
+    lead = op.node("Shape", [v], {"start": 0, "end": 2})[0]
+    return _reshaped(op, v, op.node("Concat", [lead, rest], {"axis": 0})[0])
+
+
+def _reshaped(op: Builder, v: Operand, shape: Operand) -> ir.Value:
+    """Return the data in another shape, in which 0 stands for an empty axis."""
+    return op.node("Reshape", [v, shape], {"allowzero": 1})[0]
 
 
 def exact_thresholds(thresholds: Array, dtype: ir.DataType) -> Array:

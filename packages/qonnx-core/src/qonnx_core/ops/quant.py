@@ -111,8 +111,9 @@ def _bounds(op: Builder, signed: Operand, narrow: Operand, bitwidth: Operand) ->
     is_signed = op.cast(signed, _DOUBLE)
     is_narrow = op.cast(narrow, _DOUBLE)
     count = op("Pow", np.float64(2), op("Sub", op.cast(bitwidth, _DOUBLE), is_signed))  # 2^(b-1) or 2^b
-    low = op("Mul", is_signed, op("Sub", is_narrow, count))
-    unsigned_narrow = op("Mul", op("Sub", np.float64(1), is_signed), is_narrow)
+    signed_narrow = op("Mul", is_signed, is_narrow)
+    low = op("Sub", signed_narrow, op("Mul", is_signed, count))  # unsigned: 0 - 0, which is no -0
+    unsigned_narrow = op("Sub", is_narrow, signed_narrow)
     high = op("Sub", op("Sub", count, np.float64(1)), unsigned_narrow)
     return low, high
 
