@@ -55,6 +55,25 @@ def test_batch_normalization_becomes_a_product_and_a_sum(frame: tuple[int, ...],
     assert ops(check_pass(BatchNormToAffine(), build(body), {"x": x}, min_edits=1)) == ["Mul", "Add"]
 
 
+@pytest.mark.parametrize("data", ["float16", "double"])
+@pytest.mark.parametrize("same", [True, False])
+def test_batch_normalization_of_other_floats_keeps_its_bits(data: str, same: bool) -> None:
+    rng = np.random.default_rng(0)
+    kind = {"float16": np.float16, "double": np.float64}[data]
+    parameters = kind if same or data == "double" else np.float32  # onnxruntime mixes float16 with float32 only
+    proto = onnx.parser.parse_model(
+        f"{HEAD}g ({data}[N, 3, 4] x) => ({data}[N, 3, 4] y) {{ y = BatchNormalization(x, s, b, m, v) }}"
+    )
+    for name in "sbmv":
+        array = np.abs(rng.normal(size=3)).astype(parameters)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    model = from_proto(proto)
+    InferShapes().run(model)
+    x = (rng.normal(size=(50, 3, 4)) * 3).astype(kind)
+    wide = ["Cast", "Mul", "Add", "Cast"] if data == "float16" else ["Mul", "Add"]
+    assert ops(check_pass(BatchNormToAffine(), model, {"x": x}, min_edits=1)) == wide
+
+
 def test_batch_normalization_with_computed_parameters_stays() -> None:
     """Defect 19 of the reference: a TypeError."""
     body = """g (float[N, 3] x, float[3] s) => (float[N, 3] y) <float[3] b = {1, 2, 3}>
@@ -88,6 +107,17 @@ def test_a_bias_becomes_an_add(x: str, w: str, channels: int, node: str, kind: s
     assert ops(changed)[-1] == "Add"
     assert all(len(n.inputs) == 2 for n in changed.graph if n.op_type in ("Conv", "ConvTranspose", "Gemm"))
     assert ("Quant" in ops(changed)) == (kind == "quantized")
+
+
+def test_the_bias_of_a_convolution_with_the_channels_last_becomes_an_add() -> None:
+    rng = np.random.default_rng(1)
+    w, c = (rng.integers(-8, 8, size) / 4 for size in (36, 2))
+    body = f"""g (float[N, 4, 4, 2] x) => (y) <float[2, 3, 3, 2] w = {text(w)}, float[2] c = {text(c)}>
+      {{ y = qonnx.custom_op.channels_last.Conv<kernel_shape = [3, 3]>(x, w, c) }}"""
+    model = from_proto(onnx.parser.parse_model(HEAD.replace("]>", ', "qonnx.custom_op.channels_last": 1]>') + body))
+    InferShapes().run(model)
+    x = (rng.integers(-8, 8, (3, 4, 4, 2)) / 2).astype(np.float32)
+    assert ops(check_pass(ExtractBias(), model, {"x": x}, min_edits=1)) == ["Conv", "Add"]
 
 
 @st.composite

@@ -168,6 +168,23 @@ def test_double_precision_becomes_single_everywhere() -> None:
     assert qonnx_core.compile_model(model).run({"x": X})["y"].dtype == np.float32
 
 
+def test_double_precision_goes_from_copies_alone() -> None:
+    """Copies share the types of their tensors; a new type does not reach the others."""
+    model = build("g (double[N, 3] x, bool f) => (y) <double k = {2.5}> { y = If(f) <then_branch = t () => (u)"
+                  " { u = Mul(x, k) }, else_branch = e () => (w) { s = SequenceConstruct(x, x)"
+                  " w = ConcatFromSequence<axis = 0>(s) }> }")  # fmt: skip
+    before = serialize(model)
+    copy = model.clone()
+    DoubleToSingleFloat().run(copy)
+    assert serialize(model) == before
+    InferShapes().run(copy)
+    for flag in (True, False):
+        inputs = {"x": X, "f": np.array(flag)}
+        found = qonnx_core.compile_model(copy).run(inputs)["y"]
+        wanted = qonnx_core.compile_model(model).run(inputs | {"x": X.astype(np.float64)})["y"]
+        np.testing.assert_array_equal(found, wanted.astype(np.float32))
+
+
 CHAIN = "g (float[N, 3] x) => (float[N, 3] y) { a = Relu(x) b = Neg(x) c = Add(a, b) y = Exp(c) }"
 
 

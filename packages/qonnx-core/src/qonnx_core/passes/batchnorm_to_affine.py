@@ -18,7 +18,8 @@ class BatchNormToAffine:
     """``BatchNormalization(x)`` becomes ``Add(Mul(x, A), B)``.
 
     ``A = scale / sqrt(var + epsilon)`` and ``B = bias - mean * A`` are computed in float32 in the order of the
-    executor, so that the values stay the same to the bit. Nodes whose parameters are computed, whose input has an
+    executor (float64 for such data; float16 is cast to float32 and back), so that the values stay the same to the bit.
+    Nodes whose parameters are computed, whose input has an
     unknown rank, or that train stay as they are.
     """
 
@@ -42,14 +43,16 @@ def _rewrite(root: ir.Graph, graph: ir.Graph, node: ir.Node) -> int:
     trains = node.attributes.get_int("training_mode", 0) != 0 or len(node.outputs) > 1
     if x is None or x.shape is None or trains or any(array is None for array in arrays):
         return 0
-    scale, bias, mean, variance = (np.asarray(array, np.float32) for array in arrays)
-    epsilon = np.float32(node.attributes.get_float("epsilon", 1e-5))
+    dtype = ir.DataType.DOUBLE if x.dtype == ir.DataType.DOUBLE else ir.DataType.FLOAT
+    kind = dtype.numpy().type
+    scale, bias, mean, variance = (np.asarray(array, kind) for array in arrays)
+    epsilon = kind(np.float32(node.attributes.get_float("epsilon", 1e-5)))
     with np.errstate(all="ignore"):
-        gain = scale * (np.float32(1) / np.sqrt(variance + epsilon))
+        gain = scale * (kind(1) / np.sqrt(variance + epsilon))
         offset = bias - mean * gain
-    dtype = np.dtype(np.float32) if x.dtype is None else x.dtype.numpy()
     shape = (-1, *(1,) * (len(x.shape) - 2))
     builder = builder_for(root, node)
-    product = builder("Mul", x, gain.reshape(shape).astype(dtype))
-    substitute(graph, node, builder, builder.value(builder("Add", product, offset.reshape(shape).astype(dtype))))
+    wide = x if x.dtype is None else builder.cast(x, dtype)
+    affine = builder("Add", builder("Mul", wide, gain.reshape(shape)), offset.reshape(shape))
+    substitute(graph, node, builder, builder.value(affine if x.dtype is None else builder.cast(affine, x.dtype)))
     return 1

@@ -35,10 +35,19 @@ class DoubleToSingleFloat:
                 values += node.outputs
                 changed += _change_attributes(node)
             for value in values:
-                if value.dtype == _DOUBLE:
-                    value.dtype = _FLOAT
+                if value.type is not None and value.dtype == _DOUBLE:
+                    value.type = _single_type(value.type)  # a new one: copies of the model share the old
                     changed += 1
         return changed
+
+
+def _single_type(kind: ir.TypeProtocol) -> ir.TypeProtocol:
+    """Return the type of a tensor, or of a sequence or option of them, with float32 elements."""
+    if isinstance(kind, ir.SequenceType):
+        return ir.SequenceType(_single_type(kind.elem_type), denotation=kind.denotation)
+    if isinstance(kind, ir.OptionalType):
+        return ir.OptionalType(_single_type(kind.elem_type), denotation=kind.denotation)
+    return type(kind)(_FLOAT, denotation=kind.denotation)  # type: ignore[call-arg]
 
 
 def _change_attributes(node: ir.Node) -> int:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.builder import GraphBuilder, Operand
+from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.passes.base import graphs_of, is_standard
 from qonnx_core.passes.remove_unused import RemoveUnused
 from qonnx_core.passes.rewrite import builder_for, substitute
@@ -16,7 +17,7 @@ from qonnx_core.passes.rewrite import builder_for, substitute
 
 @dataclass(frozen=True)
 class ExtractBias:
-    """``Conv(x, w, b)`` becomes ``Add(Conv(x, w), b)``; ConvTranspose and Gemm (with its beta) likewise.
+    """``Conv(x, w, b)`` becomes ``Add(Conv(x, w), b)``; channels-last Conv, ConvTranspose and Gemm (its beta) likewise.
 
     The bias may be a quantized tensor; its quantizer stays. Values are the same up to the order of float32 sums, and
     to the bit where these are exact.
@@ -29,7 +30,8 @@ class ExtractBias:
         extracted = 0
         for graph in graphs_of(model):
             for node in list(graph):
-                if node.op_type in ("Conv", "ConvTranspose", "Gemm") and is_standard(node):
+                standard = node.op_type in ("Conv", "ConvTranspose", "Gemm") and is_standard(node)
+                if standard or (node.op_type == "Conv" and node.domain == CHANNELS_LAST):
                     extracted += _extract(model.graph, graph, node)
         if extracted:
             RemoveUnused().run(model)
@@ -46,12 +48,14 @@ def _extract(root: ir.Graph, graph: ir.Graph, node: ir.Node) -> int:
     if node.op_type == "Gemm":
         beta = attributes.pop("beta", None)
         added = _scaled(builder, bias, 1.0 if beta is None else beta.as_float(), result)
+    elif node.domain == CHANNELS_LAST:
+        added = bias
     else:
         rank = _rank(node)
         if rank is None:
             return 0
         added = _on_channels(builder, bias, rank)
-    inner = ir.Node("", node.op_type, node.inputs[:2], attributes.values())
+    inner = ir.Node(node.domain, node.op_type, node.inputs[:2], attributes.values(), version=node.version)
     builder.nodes.append(inner)
     inner.outputs[0].type, inner.outputs[0].shape = result.type, result.shape
     substitute(graph, node, builder, builder.node("Add", [inner.outputs[0], added])[0])

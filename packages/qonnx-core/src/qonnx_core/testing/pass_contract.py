@@ -31,9 +31,10 @@ def check_pass(
 ) -> ir.Model:
     """Return the model after the pass, having checked that it kept its contract.
 
-    The graph stays valid, inputs and outputs keep their names (unless the pass ``renames``) and values to the bit, at
-    least ``min_edits`` edits are reported, and a second run reports none and changes no byte. The checker of ``onnx``
-    accepts the result. Outputs that the pass adds come behind the others.
+    The graph stays valid, a model of which it is a copy stays as it was, inputs and outputs keep their names (unless
+    the pass ``renames``) and values to the bit, at least ``min_edits`` edits are reported, and a second run reports
+    none and changes no byte. The checker of ``onnx`` accepts the result. Outputs that the pass adds come behind the
+    others.
 
     Args:
         step: the pass.
@@ -48,12 +49,13 @@ def check_pass(
     Raises:
         AssertionError: with what is different.
     """
-    changed = model.clone()
+    before, changed = serialize(model), model.clone()
     edits = step.run(changed)
     assert edits >= min_edits, f"{step.name}: reports {edits} edits, expected at least {min_edits}"
+    assert serialize(model) == before, f"{step.name}: changes the model of which it was given a copy"
     verify(changed)
     once = serialize(changed)
-    if edits or serialize(model) != once:
+    if edits or before != once:
         onnx.checker.check_model(once)
         _check_values(step, model if like is None else like, changed, inputs, renames, feed, answer)
     again = step.run(changed)

@@ -188,7 +188,7 @@ def multithreshold(op: MultiThreshold, call: Call) -> Fact:
     levels = call.size(1, -1)
     scale, bias = (from_array(np.asarray(number, np.float32)) for number in (op.out_scale, op.out_bias))
     if scale is None or bias is None:
-        raise NotInferred("scale and bias of the output are on no common grid of few bits")
+        return _scaled_levels(op, levels)
     (unit, offset), grid = common_grid([scale, bias])
     ends = [unit.low * count + offset.low for count in (0, levels)]
     odd = levels == 1 and sorted(ends) == [-1, 1]
@@ -198,6 +198,16 @@ def multithreshold(op: MultiThreshold, call: Call) -> Fact:
     if holds and declared.kind is Kind.BIPOLAR and not odd:
         holds = False
     return replace(made, declared=declared) if holds else made
+
+
+def _scaled_levels(op: MultiThreshold, levels: int) -> Numbers:
+    """Return 0 to ``levels`` steps of any scale, moved by whole steps."""
+    size, positive, negative = as_scale(np.asarray(op.out_scale, np.float32))
+    moved = float(np.float32(op.out_bias)) / float(size)
+    if abs(moved) > 1 << 24 or np.float32(round(moved) * float(size)) != np.float32(op.out_bias):
+        raise NotInferred("scale and bias of the output are on no common grid of few bits")
+    low, high = with_signs(0, levels, positive, negative)
+    return Numbers(low + round(moved), high + round(moved), size, scaled=True)
 
 
 def average(op: QuantAvgPool2d, call: Call) -> Fact:
