@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+import qonnx_core
 from qonnx_core.errors import Unsupported
 from qonnx_core.execute.compiled import compile_model
 from qonnx_core.formats.convert_opset import convert_opset
@@ -126,7 +127,19 @@ def test_saturation_that_runtimes_do_not_agree_on_stays() -> None:
         y = DequantizeLinear(q, s) }"""
     found = from_qcdq(from_proto(onnx.parser.parse_model(text)))
     assert found.converted == 0
-    assert "zero point is computed" in found.kept[0] or "does not saturate" in found.kept[0]
+    assert "does not saturate" in found.kept[0]
+
+
+def test_four_bits_saturate_whatever_the_node_says() -> None:
+    zero = onnx.helper.make_tensor("z", onnx.TensorProto.FLOAT4E2M1, [], [0.0])
+    text = """<ir_version: 11, opset_import: ["": 23]> g (float[N] x) => (float[N] y) <float s = {0.5}>
+      { q = QuantizeLinear<saturate = 0>(x, s, z) y = DequantizeLinear(q, s) }"""
+    proto = onnx.parser.parse_model(text)
+    proto.graph.initializer.append(zero)
+    found = from_qcdq(from_proto(proto))
+    assert (found.converted, found.kept) == (1, ())
+    values = qonnx_core.compile_model(found.model).run({"x": np.float32([-9, 0.3, 2.4, 9])})["y"]
+    assert values.tolist() == [-3.0, 0.25, 2.0, 3.0]
 
 
 def test_operators_on_integers_are_named() -> None:

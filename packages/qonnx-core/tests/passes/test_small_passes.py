@@ -288,6 +288,19 @@ def test_protected_nodes_are_not_folded(step: FoldConstants, left: list[str]) ->
     assert ops(changed) == left
 
 
+@pytest.mark.parametrize("name", ["FLOAT8E4M3FN", "FLOAT8E5M2FNUZ", "BFLOAT16", "INT4", "UINT4"])
+def test_constants_of_types_that_numpy_has_not_are_folded(name: str) -> None:
+    dtype = ir.DataType[name]
+    model = build(f"""g () => ({name.lower()}[3] y)
+      {{ c = Constant<value = float[3] {{1.3, 2, 5}}>() y = Cast<to = {int(dtype)}>(c) }}""")
+    InferShapes().run(model)
+    assert FoldConstants().run(model) == 2
+    (folded,) = model.graph.initializers.values()
+    assert folded.dtype == dtype
+    assert folded.const_value is not None
+    np.testing.assert_array_equal(folded.const_value.numpy(), np.float32([1.3, 2, 5]).astype(dtype.numpy()))
+
+
 def test_a_protected_constant_node_stays_with_its_readers() -> None:
     model = build("g (float[N, 3] x) => (y) { c = Constant<value_float = 2.0>() e = Exp(c) y = Mul(x, e) }")
     assert FoldConstants(keep_op_types=("Constant",)).run(model) == 0

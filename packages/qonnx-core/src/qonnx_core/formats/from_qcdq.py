@@ -229,7 +229,8 @@ def _read_float(node: ir.Node, data: ir.Value, kind: FloatType) -> _FloatChain |
         return "its QuantizeLinear reads no float32"
     if not np.array_equal(found[0], found[1]):
         return "its QuantizeLinear has another scale"
-    saturation = quantize.attributes.get_int("saturate", 1) != 0
+    saturates = not (kind.has_inf or kind.has_nan)  # the attribute is about 8 bits alone
+    saturation = saturates or quantize.attributes.get_int("saturate", 1) != 0
     if not saturation and not kind.overflows:
         return "does not saturate, and runtimes do not agree on what lies beyond the largest number of its type"
     return _FloatChain(shaped, None, found[0], kind, saturation)

@@ -24,9 +24,16 @@ from qonnx_core.passes.remove_unused import RemoveUnused
 _RANDOM = frozenset(
     ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Dropout")
 )
-# Integers that NumPy has not, and what onnxruntime does with them.
-_PACKED = frozenset((ir.DataType.INT2, ir.DataType.INT4, ir.DataType.UINT2, ir.DataType.UINT4))
-_GIVE_PACKED = frozenset(("Cast", "QuantizeLinear", "Transpose"))
+# Element types that NumPy has not, and one for each that holds all of their numbers.
+_CARRIERS = {
+    ir.DataType.INT2: ir.DataType.INT8, ir.DataType.INT4: ir.DataType.INT8,
+    ir.DataType.UINT2: ir.DataType.INT8, ir.DataType.UINT4: ir.DataType.INT8,
+    ir.DataType.BFLOAT16: ir.DataType.FLOAT,
+    ir.DataType.FLOAT8E4M3FN: ir.DataType.FLOAT, ir.DataType.FLOAT8E4M3FNUZ: ir.DataType.FLOAT,
+    ir.DataType.FLOAT8E5M2: ir.DataType.FLOAT, ir.DataType.FLOAT8E5M2FNUZ: ir.DataType.FLOAT,
+}  # fmt: skip
+_PACKED = frozenset(kind for kind, carrier in _CARRIERS.items() if carrier is ir.DataType.INT8)
+_GIVE_PACKED = frozenset(("Cast", "QuantizeLinear", "Transpose"))  # what onnxruntime has for these
 _GROWING = frozenset(("ConstantOfShape", "EyeLike", "Expand", "Pad", "Range", "Resize", "Tile"))
 _MAX_GROWN_ELEMENTS = 2**24
 
@@ -159,10 +166,11 @@ def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[ir.Value, NDArray[A
     frontier = _frontier(nodes)
     outputs = [copies[value] for value in frontier]
     for index, value in enumerate(frontier):
-        if value.dtype in _PACKED:
-            twins.append(ir.node("Cast", [outputs[index]], {"to": int(ir.DataType.INT8)}))
+        carrier = None if value.dtype is None else _CARRIERS.get(value.dtype)
+        if carrier is not None:
+            twins.append(ir.node("Cast", [outputs[index]], {"to": int(carrier)}))
             outputs[index] = twins[-1].outputs[0]
-            outputs[index].name, outputs[index].dtype = f"{value.name}/int8", ir.DataType.INT8
+            outputs[index].name, outputs[index].dtype = f"{value.name}/carried", carrier
     graph = ir.Graph(
         [], outputs, nodes=twins, initializers=initializers, name="constants",
         opset_imports=dict(model.opset_imports),
@@ -189,9 +197,9 @@ def _twin(value: ir.Value, copies: dict[ir.Value, ir.Value], initializers: list[
 
 def _store(model: ir.Model, nodes: list[ir.Node], results: dict[ir.Value, NDArray[Any]]) -> None:
     for old, array in results.items():
-        packed = old.dtype if old.dtype in _PACKED else None
-        numbers = np.asarray(array) if packed is None else np.asarray(array).astype(packed.numpy())
-        new = _initializer(model.graph, old, ir.tensor(numbers, dtype=packed))
+        carried = old.dtype if old.dtype in _CARRIERS else None
+        numbers = np.asarray(array) if carried is None else np.asarray(array).astype(carried.numpy())
+        new = _initializer(model.graph, old, ir.tensor(numbers, dtype=carried))
         _swap(model.graph, old, new)
     for node in reversed(nodes):
         model.graph.remove(node, safe=True)
