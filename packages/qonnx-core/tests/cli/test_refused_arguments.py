@@ -102,3 +102,42 @@ def test_convert_writes_beside_the_model_by_default(tmp_path: Path) -> None:
     for arguments, name in ((["--to", "qcdq"], "m_qcdq.onnx"), (["--opset", "13"], "m_converted.onnx")):
         assert CliRunner().invoke(app, ["convert", str(tmp_path / "m.onnx"), *arguments]).exit_code == 0
         assert (tmp_path / name).is_file()
+
+
+RELU = '<ir_version: 8, opset_import: ["" : 13]> g (float[1, 2] x) => (float[1, 2] y) { y = Relu(x) }'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["clean", "{model}", "--input-shape", "x=99999999999999999999,2"], "is no size; expected a number"),
+        (["run", "{model}", "--data", "{data}", "--threads", "100000000"], "threads: found 100000000; expected 1 to"),
+        (["convert", "{model}", "--to", "plain", "--partial"], "--partial belongs to --to qcdq"),
+        (["convert", "{model}", "--to", "plain", "--zero-points", "standard"], "--zero-points belongs to --to qcdq"),
+        (["range", "{model}", "--channels"], "--channels belongs to --json"),
+        (
+            ["quantize", "{model}", "--fixed-point", "INT8", "--op-type", "Nope", "-o", "q.onnx"],
+            "no Nope of the model reads a constant float",
+        ),
+        (["ingest", "{model}"], "is a QONNX file already; expected --output"),
+        (
+            ["partition", "{model}", "--rules", "{rules}", "-o", "{model}", "--input-type", "INT4"],
+            "is no folder; expected one for the parts",
+        ),
+        (["transform", "{model}", "--pass", "change_batch", "-o", "t.onnx"], "Did you mean change_batch_size"),
+    ],
+)
+def test_an_option_that_would_do_nothing_or_harm_is_refused(
+    arguments: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    onnx.save(onnx.parser.parse_model(RELU), "m.onnx")
+    np.save("x.npy", np.ones((3, 2), np.float32))
+    Path("rules.yaml").write_text("default: host")
+    before = Path("m.onnx").read_bytes()
+    places = {"model": "m.onnx", "data": "x.npy", "rules": "rules.yaml"}
+    done = CliRunner().invoke(app, [argument.format(**places) for argument in arguments])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert sentence in " ".join(done.stderr.split())
+    assert Path("m.onnx").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "rules.yaml", "x.npy"]

@@ -98,3 +98,13 @@ def test_the_zoo_names_models_and_where_they_live() -> None:
     result = CliRunner().invoke(app, ["zoo"])
     assert "Nothing is downloaded here" in " ".join(result.stdout.split())
     assert CliRunner().invoke(app, ["zoo", "fetch"]).exit_code == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"this is text", b"\x08\x08", bytes(range(256)) * 9])
+def test_a_file_that_holds_no_model_is_not_shown(content: bytes, tmp_path: Path) -> None:
+    pytest.importorskip("netron", reason="netron is not installed")
+    for name in ("notes.txt", "notes.onnx"):
+        (tmp_path / name).write_bytes(content)
+        done = CliRunner().invoke(app, ["view", str(tmp_path / name), "--no-browser"])
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert "holds no model; expected an ONNX graph" in " ".join(done.stderr.split())

@@ -111,7 +111,7 @@ def test_a_provider_that_does_not_start_is_never_replaced(monkeypatch: pytest.Mo
     ("options", "message"),
     [
         ({"mode": "quick"}, "mode: found 'quick'; expected exact or fast"),
-        ({"threads": -1}, "threads: found -1; expected 1 or more, or 0"),
+        ({"threads": -1}, "threads: found -1; expected 1 to 1024, or 0"),
         ({"providers": "gpu"}, "provider 'gpu': onnxruntime knows none of this name; expected one of azure, "),
         ({"providers": []}, "providers: found none"),
     ],

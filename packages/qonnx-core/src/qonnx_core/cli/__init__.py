@@ -28,4 +28,5 @@ def main() -> None:
         except OSError as error:  # of what is written outside of subcommands, such as help
             raise SystemExit(refused(error)) from None
     except KeyboardInterrupt:  # before a subcommand has begun
+        sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None

@@ -136,7 +136,7 @@ def _cleaned(
 def set_input_shapes(model: ir.Model, texts: list[str]) -> None:
     """Give inputs of the model other sizes: ``NAME=1,3,64,64``, without ``NAME=`` for a single one.
 
-    A size is a number of at least 1, or a name for one that is free.
+    A size is a number of at least 1 and at most 18 digits, or a name for one that is free.
 
     Raises:
         InvalidInput: no input has the name, the number of sizes is not that of the input, or a size is neither.
@@ -155,10 +155,10 @@ def set_input_shapes(model: ir.Model, texts: list[str]) -> None:
             )
         sizes = [size.strip() for size in numbers.strip("()[] ").split(",") if size.strip()]
         for size in sizes:
-            if not (size.isidentifier() or (size.isdecimal() and int(size) > 0)):
+            if not (size.isidentifier() or (size.isdecimal() and len(size) < 19 and int(size) > 0)):
                 raise InvalidInput(
-                    f"--input-shape {text}: {size!r} is no size; expected a number of at least 1, or a name for a free "
-                    "one. Write for example 1,3,64,64."
+                    f"--input-shape {text}: {size!r} is no size; expected a number of at least 1 that a tensor can "
+                    "have, or a name for a free one. Write for example 1,3,64,64."
                 )
         known = inputs[name].shape
         if known is not None and len(known) != len(sizes):

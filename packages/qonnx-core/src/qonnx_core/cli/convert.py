@@ -63,7 +63,9 @@ def command(
     ] = False,
     zero_points: Annotated[
         ZeroPointOption,
-        typer.Option("--zero-points", help="standard: as they are; values on a rounding tie may then differ."),
+        typer.Option(
+            "--zero-points", help="With qcdq and quant. standard: as they are; values on a tie may then differ."
+        ),
     ] = ZeroPointOption.EXACT,
     json_output: JsonOption = False,
 ) -> None:
@@ -79,6 +81,10 @@ def command(
 
     if to is None and opset is None and ir_version is None:
         raise InvalidInput("convert: nothing is asked for; expected --to, --opset or --ir-version. Give one of them.")
+    if partial and to is not Form.QCDQ:
+        raise InvalidInput("convert: --partial belongs to --to qcdq. Leave it out.")
+    if zero_points is ZeroPointOption.STANDARD and to not in (Form.QCDQ, Form.QUANT):
+        raise InvalidInput("convert: --zero-points belongs to --to qcdq and --to quant. Leave it out.")
     target = output_path(output, model, "converted" if to is None else to.value)
     out = remarks_console(target, json_output)
     source = read_model(model)

@@ -31,6 +31,7 @@ def command(
     from qonnx_core.errors import InvalidInput
 
     require_file(source, "a saved model")
+    target = output or source.with_suffix(".onnx")
     if frontend is None:
         model = read_source(source)
     else:
@@ -40,7 +41,10 @@ def command(
                 f"--frontend {frontend}: no such frontend is installed; found {', '.join(sorted(installed)) or 'none'}."
             )
         model = installed[frontend].read(source)
-    target = output or source.with_suffix(".onnx")
+    if output is None and target == source:
+        raise InvalidInput(
+            f"{source}: is a QONNX file already; expected --output for a changed one. Use `qonnx clean`."
+        )
     save(model, target)
     if json_output:
         print_json({"output": str(target), "nodes": len(model.graph)})

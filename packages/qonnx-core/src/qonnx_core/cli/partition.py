@@ -18,6 +18,7 @@ from qonnx_core.cli.common import (
     table,
 )
 from qonnx_core.cli.data import check_places, text_file
+from qonnx_core.errors import InvalidInput
 
 NAME = "partition"
 HELP = """Cut a model into parts by the rules of a split.yaml and write each part as a QONNX model of its own.
@@ -44,6 +45,8 @@ def command(
     from qonnx_core.partition import partition as cut
 
     check_places(model, rules)
+    if output.exists() and not output.is_dir():
+        raise InvalidInput(f"{output}: is no folder; expected one for the parts. Choose another --output.")
     read_rules = Rules.from_file(text_file(rules))
     original, cleaned = read_and_clean(model)
     grids = input_grids(cleaned, input_names(original, cleaned), input_types(input_type), None)

@@ -58,6 +58,8 @@ def command(
     from qonnx_core.build.inputs import input_grids, input_names
     from qonnx_core.execute.tensors import Tensors
 
+    if channels and not json_output:
+        raise InvalidInput("range: --channels belongs to --json. Add --json, or leave it out.")
     original, cleaned = read_and_clean(model)
     names = input_names(original, cleaned)
     grids = input_grids(cleaned, names, input_types(input_type), None, required=False)

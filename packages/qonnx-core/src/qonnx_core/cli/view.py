@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from qonnx_core.cli.common import ModelArgument, is_stdio, read_and_clean, read_stdin, write_model
-from qonnx_core.errors import InvalidInput, ToolMissing
+from qonnx_core.errors import InvalidInput, InvalidModel, ToolMissing
 
 NAME = "view"
 HELP = """Show a model in a browser, with the netron viewer; runs until Ctrl-C.
@@ -75,8 +75,10 @@ def _copied(model: Path, folder: Path, *, clean: bool) -> Path:
         return target
     if is_stdio(model):
         target.write_bytes(read_stdin("an ONNX model"))
+        _require_model(target, "standard input")
         return target
     require_file(model, "a model")
+    _require_model(model, str(model))
     shutil.copyfile(model, target)
     root = model.parent.resolve()
     for data in external_files(model):
@@ -86,3 +88,24 @@ def _copied(model: Path, folder: Path, *, clean: bool) -> Path:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(inside, copy)
     return target
+
+
+_SAVED_BY_FRAMEWORKS = (b"\x89HDF\r\n\x1a\n", b"PK\x03\x04")
+"""How HDF5 files (.h5) and archives (.keras) begin."""
+
+
+def _require_model(file: Path, where: str) -> None:
+    """Raise InvalidModel where a file holds neither an ONNX graph, which may be wrong, nor what a framework saves."""
+    from google.protobuf.message import DecodeError
+    from onnx import ModelProto
+
+    with file.open("rb") as stream:
+        start = stream.read(8)
+    if start.startswith(_SAVED_BY_FRAMEWORKS):
+        return
+    try:
+        found = bool(ModelProto.FromString(file.read_bytes()).graph.ByteSize())
+    except DecodeError:
+        found = False
+    if not found:
+        raise InvalidModel(f"{where}: holds no model; expected an ONNX graph, or a saved Keras model. Check the path.")

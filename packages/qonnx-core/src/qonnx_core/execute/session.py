@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Mode = Literal["exact", "fast"]
 
 # These fuse or re-order float arithmetic and so change the last bits of sums, which flips steps of quantizers.
+MAX_THREADS = 1024
+"""More than any machine has cores; each one takes memory."""
+
 _INEXACT_OPTIMIZERS = (
     "ConvBNFusion",
     "ConvMulFusion",
@@ -79,13 +82,15 @@ class SessionSettings:
         """Return checked settings.
 
         Raises:
-            InvalidInput: there is no such mode or provider, or the number of threads is negative.
+            InvalidInput: there is no such mode or provider, or not 0 to ``MAX_THREADS`` threads.
             ToolMissing: a provider is not available here.
         """
         if mode not in ("exact", "fast"):
             raise InvalidInput(f"mode: found {mode!r}; expected exact or fast. Leave it out for exact.")
-        if threads < 0:
-            raise InvalidInput(f"threads: found {threads}; expected 1 or more, or 0 for one on each core.")
+        if not 0 <= threads <= MAX_THREADS:
+            raise InvalidInput(
+                f"threads: found {threads}; expected 1 to {MAX_THREADS}, or 0 for one on each core. Take 0."
+            )
         return cls("fast" if mode == "fast" else "exact", threads, provider_names(providers))
 
     def options(self) -> onnxruntime.SessionOptions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import onnx
@@ -61,15 +62,29 @@ class InferShapes:
                 # The message of this one names our operators.
                 inferred = _infer(_skeleton(model, simplified=False), computed)
         except (shape_inference.InferenceError, ValueError) as error:
-            reason = " ".join(str(error).split())
             raise InvalidModel(
-                f"model: shapes or types contradict each other: {reason}; expected a graph that fits together. "
-                "Check the node named there."
+                f"model: shapes or types contradict each other: {_first_complaint(error)}; expected a graph that fits "
+                "together. Check the node named there."
             ) from error
         changed = _merge(model.graph, inferred.graph)
         check_sizes(model)
         check_parameters(model)
         return changed
+
+
+_CODES = re.compile(r"\[\w+Error\] |Inference error\(s\): ")
+_PLACE = re.compile(r"\(op_type:([^,()]*), node name: ([^()]*)\): ")
+
+
+def _first_complaint(error: Exception) -> str:
+    """Return the first of the complaints of shape inference, which later ones mostly follow from, with its node."""
+    text = _CODES.sub("", " ".join(str(error).split()))
+    places = list(_PLACE.finditer(text))
+    if not places or places[0].start() > 0:
+        return text
+    end = places[1].start() if len(places) > 1 else len(text)
+    op_type, name = places[0].groups()
+    return f"{name or 'a node without a name'} ({op_type}): {text[places[0].end() : end].strip()}"
 
 
 def _infer(proto: onnx.ModelProto, computed: bool) -> onnx.ModelProto:
