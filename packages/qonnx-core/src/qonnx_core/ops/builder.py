@@ -124,7 +124,7 @@ class Builder(ABC):
     @staticmethod
     def typed(value: ir.Value, dtype: ir.DataType) -> ir.Value:
         """Return the value, with its element type noted."""
-        value.dtype = dtype
+        value.type = ir.TensorType(dtype)
         return value
 
     def choose(self, condition: Operand, yes: Operand, no: Operand) -> Operand:
