@@ -115,6 +115,45 @@ def test_two_versions_of_a_domain_are_refused() -> None:
         merge_models(model(text.format("x", "m")), model(text.format("m", "y"), version=2))
 
 
+def dims(values: Any) -> list[list[int | str]]:
+    return [[dim if isinstance(dim, int) else str(dim.value) for dim in value.shape] for value in values]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "inputs", "outputs"),
+    [
+        ("g (float[B, 4] x) => (float[B, 4] m) { m = Neg(x) }",
+         "g (float[N, 4] m, float[N, 4] z) => (float[N, 4] y) { y = Add(m, z) }", [["B", 4], ["B", 4]], [["B", 4]]),
+        ("g (float[N, 4] x) => (float[4, N] m) { m = Transpose(x) }",
+         "g (float[4, M] m, float[N, 3] z) => (float[4, M] y, float[N, 3] v) { y = Neg(m) v = Neg(z) }",
+         [["N", 4], ["N_1", 3]], [[4, "N"], ["N_1", 3]]),
+        ("g (float[1, 4] x) => (float[1, 4] m) { m = Neg(x) }",
+         "g (float[N, 4] m, float[N, 4] z) => (float[N, 4] y) { y = Add(m, z) }", [[1, 4], [1, 4]], [[1, 4]]),
+        ("g (float[N, 4] x) => (float[N, 4] m) { m = Neg(x) }",
+         "g (float[3, 4] m) => (float[3, 4] y) { y = Neg(m) }", [[3, 4]], [[3, 4]]),
+        ("g (float[A, B] x) => (float[A, B] m) { m = Neg(x) }",
+         "g (float[N, N] m) => (float[N, N] y) { y = Neg(m) }", [["A", "A"]], [["A", "A"]]),
+    ],
+)  # fmt: skip
+def test_free_dimensions_are_the_same_where_values_meet_and_others_elsewhere(
+    first: str, second: str, inputs: list[list[int | str]], outputs: list[list[int | str]]
+) -> None:
+    merged = merge_models(model(first), model(second))
+    assert (dims(merged.graph.inputs), dims(merged.graph.outputs)) == (inputs, outputs)
+    sizes = {"N": 2, "N_1": 5, "A": 4, "B": 4, "M": 4}
+    data = {
+        value.name: np.ones([dim if isinstance(dim, int) else sizes[dim] for dim in shape], np.float32)
+        for value, shape in zip(merged.graph.inputs, inputs, strict=True)
+    }
+    assert len(qonnx_core.compile_model(merged).run(data)) == len(outputs)
+
+
+def test_a_free_dimension_of_two_sizes_is_refused() -> None:
+    first = model("g (float[N, N] x) => (float[N, N] m) { m = Neg(x) }")
+    with pytest.raises(InvalidModel, match="a free dimension would be 3 and 4; expected one size"):
+        merge_models(first, model("g (float[3, 4] m) => (float[3, 4] y) { y = Neg(m) }"))
+
+
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.integers(0, 5000), st.sampled_from(["mlp", "cnn", "mixed"]))
 def test_merging_with_a_random_model_is_running_one_after_the_other(seed: int, kind: Any) -> None:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidInput, InvalidModel
 from qonnx_core.formats.convert_opset import convert_opset
+from qonnx_core.formats.merge_dimensions import join_dimensions
 from qonnx_core.formats.nested_models import PARTITION, agree_on_opsets, splice
 from qonnx_core.formats.normalize import normalized_copy
 from qonnx_core.ir.names import free_name
@@ -20,8 +21,9 @@ def merge_models(first: ir.Model, second: ir.Model, *, mapping: Mapping[str, str
 
     Inputs are those of the first model, then those of the second that nothing feeds. Outputs are those of the first
     that nothing reads, then those of the second. Names of both stay; where the second model uses one that is taken, a
-    number follows it. The older opset is brought to the newer one, functions of the models are put in place, and
-    metadata and annotations of both are kept (those of the first where they differ).
+    number follows it; free dimensions are renamed likewise, and are the same where values meet. The older opset is
+    brought to the newer one, functions of the models are put in place, and metadata and annotations of both are kept
+    (those of the first where they differ).
 
     Args:
         first: the model in front.
@@ -40,6 +42,7 @@ def merge_models(first: ir.Model, second: ir.Model, *, mapping: Mapping[str, str
     for model in (front, back):
         InferShapes().run(model)
     joined = _joined(front, back, mapping)
+    join_dimensions(front, back, [(source, target) for target, source in joined.items()])
     agree_on_opsets("the second model", front, back)
     _join(front, back, joined)
     for key, text in second.metadata_props.items():
