@@ -76,7 +76,7 @@ def test_a_function_of_our_name_with_another_body_does_not_count(tmp_path: Path)
     np.testing.assert_array_equal(found, np.clip(np.round(X / 0.5), -4, 3) * np.float32(0.5))
 
 
-@pytest.mark.parametrize("opset", [15, 17, 20, 23, 25])
+@pytest.mark.parametrize("opset", [12, 13, 14, 15, 17, 20, 23, 25])
 def test_definitions_are_written_in_the_opset_of_the_model(opset: int, tmp_path: Path) -> None:
     text = f"""g (float[N, 4] x) => (float[N, 4] y) <float s = {{0.5}}, float z = {{0}}, float b = {{3}}>
       {{ y = {Q}.Quant<rounding_mode = "HALF_UP">(x, s, z, b) }}"""
@@ -89,10 +89,25 @@ def test_definitions_are_written_in_the_opset_of_the_model(opset: int, tmp_path:
     )
 
 
+def test_below_opset_15_a_definition_is_for_one_element_type(tmp_path: Path) -> None:
+    text = f"""g (float[N, 4] x, float16[N, 4] w) => (float[N, 4] y, float16[N, 4] v) <float s = {{0.5}}>
+      {{ y = {Q}.BipolarQuant(x, s) u = Cast<to = 10>(y) v = NODE }}"""
+    one, two = (
+        convert_opset(from_proto(onnx.parser.parse_model(HEAD + text.replace("NODE", node))), 13)
+        for node in ("Add(w, u)", f"{Q}.BipolarQuant(w, s)")
+    )
+    qonnx_core.save(one, tmp_path / "m.onnx", with_functions=True)
+    inputs = {"x": X, "w": X.astype(np.float16)}
+    np.testing.assert_array_equal(stock(tmp_path / "m.onnx", inputs), qonnx_core.compile_model(one).run(inputs)["y"])
+    with pytest.raises(Unsupported, match=r"no definition in opset 13.*(\n.*)*CastLike\): is new in opset 15, and the"):
+        add_functions(two)
+
+
 def test_an_opset_without_a_definition_is_refused() -> None:
-    text = f"""g (float[N, 4] x) => (float[N, 4] y) <float s = {{0.5}}> {{ y = {Q}.BipolarQuant(x, s) }}"""
-    model = convert_opset(from_proto(onnx.parser.parse_model(HEAD + text)), 13)
-    with pytest.raises(Unsupported, match=r"no definition in opset 13.*(\n.*)*CastLike\): is new in opset 15"):
+    text = f"""g (float[N, 4] x) => (float[N, 4] y) <float s = {{0.5}}, float z = {{0}}, float b = {{3}}>
+      {{ y = {Q}.Quant(x, s, z, b) }}"""
+    model = convert_opset(from_proto(onnx.parser.parse_model(HEAD + text)), 11)
+    with pytest.raises(Unsupported, match=r"no definition in opset 11.*(\n.*)*takes the attribute of a function"):
         add_functions(model)
 
 

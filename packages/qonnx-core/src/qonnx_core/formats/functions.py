@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import onnx_ir as ir
 
 from qonnx_core.errors import Unsupported
+from qonnx_core.formats.function_types import forget_types, note_element_types
 from qonnx_core.formats.opsets import TARGET_OPSET
 from qonnx_core.ops.builder import FunctionBuilder, Operand
 from qonnx_core.ops.op import QonnxOp, attribute_type
@@ -31,11 +32,13 @@ def add_functions(model: ir.Model) -> ir.Model:
     copy = model.clone()
     inline_nested_models(copy)
     variants: dict[type[QonnxOp], dict[tuple[tuple[str, str | int], ...], QonnxOp]] = {}
+    read: dict[type[QonnxOp], list[ir.Node]] = {}
     graphs = [*copy.graphs(), *(function.graph for function in copy.functions.values())]
     for node in (node for graph in graphs for node in graph):
         op = op_of(node, copy.opset_imports)
         if op is not None:
             variants.setdefault(type(op), {}).setdefault(op.variant(), op)
+            read.setdefault(type(op), []).append(node)
     for op_class, found in variants.items():
         function = op_function(op_class, tuple(found[key] for key in sorted(found)))
         copy.functions[function.identifier()] = function
@@ -53,8 +56,10 @@ def add_functions(model: ir.Model) -> ir.Model:
                 )
                 continue
             key = (op_class.domain, op_class.op_type)
-            ours = [function for name, function in copy.functions.items() if name[:2] == key]
-            refused += [reason for function in ours for reason in convert_function(function, opset)]
+            for function in [function for name, function in copy.functions.items() if name[:2] == key]:
+                note_element_types(function, _common_types(read[op_class], len(function.inputs)))
+                refused += convert_function(function, opset)
+                forget_types(function)
         if refused:
             raise Unsupported(
                 f"operators have no definition in opset {opset}, which the model imports; convert it to a newer one "
@@ -63,6 +68,16 @@ def add_functions(model: ir.Model) -> ir.Model:
             )
     copy.ir_version = max(copy.ir_version, 9)
     return copy
+
+
+def _common_types(nodes: Sequence[ir.Node], count: int) -> list[ir.DataType | None]:
+    """Return the element type of each input of these nodes, None where it is not known or not the same for all."""
+    found = []
+    for index in range(count):
+        values = (node.inputs[index] if index < len(node.inputs) else None for node in nodes)
+        types = {None if value is None else value.dtype for value in values}
+        found.append(next(iter(types)) if len(types) == 1 else None)
+    return found
 
 
 def _differing_texts(variants: Iterable[tuple[tuple[str, str | int], ...]]) -> list[str]:
