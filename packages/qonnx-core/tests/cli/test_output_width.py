@@ -51,6 +51,14 @@ def test_help_fills_the_width_and_shows_brackets() -> None:
     assert sum(line.strip().startswith(("Examples: qonnx", "qonnx ")) for line in quantize.splitlines()) == 3
 
 
+@pytest.mark.parametrize("command", [["run"], ["clean"], []])
+def test_help_shows_no_type_behind_an_option_without_value(command: list[str]) -> None:
+    shown = said(*command, "--help", columns="160")
+    assert "--help" in shown
+    assert "bool" not in shown
+    assert "list[" not in shown
+
+
 def test_names_of_a_model_are_no_markup(tmp_path: Path) -> None:
     text = '<ir_version: 8, opset_import: ["" : 13]> g (float[1, 2] x) => (float[1, 2] y) { y = Relu(x) }'
     found = onnx.parser.parse_model(text)

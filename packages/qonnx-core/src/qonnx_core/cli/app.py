@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 from typer import completion
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from qonnx_core import __version__
 from qonnx_core.cli import (
@@ -34,7 +34,23 @@ from qonnx_core.cli import (
 from qonnx_core.cli.guard import EXIT_REFUSED, INTERRUPTED, guarded, show_tracebacks
 
 
-class _Command(TyperCommand):
+class _BareFlags:
+    """Shows an option that takes no value without the name of a type, which reads as if one had to be given."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the arguments and options."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False) and param.metavar is None:
+                param.metavar = ""
+        return params
+
+
+class _Group(_BareFlags, TyperGroup):
+    """The application."""
+
+
+class _Command(_BareFlags, TyperCommand):
     """A subcommand; no argument or option of any of them is ever empty."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -53,6 +69,7 @@ class _Command(TyperCommand):
 
 app = typer.Typer(
     name="qonnx",
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,  # the options below, which name the shell, take its place
     pretty_exceptions_enable=False,

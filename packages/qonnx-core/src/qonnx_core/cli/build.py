@@ -44,7 +44,10 @@ def command(
     part: Annotated[str, typer.Option("--part", help="The device, e.g. xc7z020 or LFE5U-85F.")] = "xc7z020",
     clock_ns: Annotated[float, typer.Option("--clock-ns", help="Clock period in ns.")] = 10.0,
     synthesize: Annotated[
-        list[str] | None, typer.Option("--synthesize", help="xc7 or ecp5; may be repeated. Default: the part's family.")
+        list[str] | None,
+        typer.Option(
+            "--synthesize", metavar="FAMILY", help="xc7 or ecp5; may be repeated. Default: the part's family."
+        ),
     ] = None,
     label_select: Annotated[
         bool, typer.Option("--label-select", help="Let the hardware output the index of the largest logit.")

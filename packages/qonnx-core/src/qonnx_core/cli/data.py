@@ -59,6 +59,7 @@ TensorsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--tensor",
+        metavar="NAME",
         help="Only this tensor, or all that match ('Quant_*'); may be repeated.",
         autocompletion=cleaned_tensor_names,
     ),

@@ -57,7 +57,11 @@ def command(
     ] = None,
     op_type: Annotated[
         list[str] | None,
-        typer.Option("--op-type", help="With --fixed-point: operators whose constants are rounded; default Add, Mul."),
+        typer.Option(
+            "--op-type",
+            metavar="NAME",
+            help="With --fixed-point: operators whose constants are rounded; default Add, Mul.",
+        ),
     ] = None,
     tensor: Annotated[
         list[str] | None,

@@ -79,6 +79,7 @@ def command(
         list[str] | None,
         typer.Option(
             "--intermediate",
+            metavar="NAME",
             help="Also return this tensor, or all that match ('*_out0'); may be repeated.",
             autocompletion=tensor_names,
         ),
@@ -93,7 +94,8 @@ def command(
     ] = ModeOption.EXACT,
     threads: Annotated[int, typer.Option("--threads", min=0, help="Threads; 0 is one for each core.")] = 1,
     provider: Annotated[
-        list[str] | None, typer.Option("--provider", help="What computes: cpu, cuda, ...; may be repeated, best first.")
+        list[str] | None,
+        typer.Option("--provider", metavar="NAME", help="What computes: cpu, cuda, ...; may be repeated, best first."),
     ] = None,
     pixels: PixelsOption = False,
     center: CenterOption = False,
