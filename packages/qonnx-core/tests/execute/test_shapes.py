@@ -106,3 +106,23 @@ def test_inputs_that_have_a_value_are_parameters() -> None:
     model = compiled("g (float[1, 2] x, float[1, 2] w) => (float[1, 2] y) <float[1, 2] w = {1, 2}> { y = Add(x, w) }")
     assert model.input_names == ("x",)
     assert model.run({"x": np.float32([[1, 2], [3, 4]])})["y"].tolist() == [[2, 4], [4, 6]]
+
+
+@pytest.mark.parametrize("numbers", ["float[2] s = {2, 2}", "int64[2] s = {8, 8}"])
+def test_a_resize_of_some_axes_runs_between_transposes(numbers: str) -> None:
+    """An optimization of onnxruntime puts its numbers in the order of all axes, and then fails or resizes others."""
+    place = "" if numbers.startswith("float") else ", "
+    w = ", ".join(str(number) for number in range(9))
+    model = from_proto(
+        onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["": 21]>
+            g (float[N, 3, 4, 4] x) => (y) <{numbers}, float[3, 3] w = {{{w}}}>
+            {{ t = Transpose<perm = [0, 2, 3, 1]>(x) u = MatMul(t, w) c = Transpose<perm = [0, 3, 1, 2]>(u)
+               r = Resize<axes = [2, 3]>(c, , {place}s)
+               d = Transpose<perm = [0, 2, 3, 1]>(r) e = MatMul(d, w) y = Transpose<perm = [0, 3, 1, 2]>(e) }}""")
+    )
+    x = np.arange(96, dtype=np.float32).reshape(2, 3, 4, 4) % 7
+    matrix = np.arange(9, dtype=np.float32).reshape(3, 3)
+    once = np.einsum("nchw,cd->ndhw", x, matrix).repeat(2, axis=2).repeat(2, axis=3)
+    np.testing.assert_array_equal(
+        qonnx_core.compile_model(model).run({"x": x})["y"], np.einsum("nchw,cd->ndhw", once, matrix)
+    )

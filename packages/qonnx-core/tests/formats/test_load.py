@@ -295,3 +295,12 @@ def test_a_name_that_is_made_twice_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidModel, match="Quant_0_out0") as caught:
         load(path)
     assert "_deserialize" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("target", "left"), [("{2, -1}", []), ("{0, 4}", ["allowzero"])])
+def test_a_reshape_says_that_a_zero_is_a_size_only_where_there_is_one(target: str, left: list[str]) -> None:
+    model = from_proto(
+        onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["": 21]>
+            g (float[2, N] x) => (y) <int64[2] t = {target}> {{ y = Reshape<allowzero = 1>(x, t) }}""")
+    )
+    assert list(model.graph[0].attributes) == left

@@ -46,6 +46,7 @@ ALIKE = {
     "unsqueeze": ("1,4", "y = Unsqueeze(x, minus)"),
     "squeeze": ("1,1,4", "y = Squeeze(x, one)"),
     "pad": ("1,4", "y = Pad(x, pads)"),
+    "resize_along_axes": ("1,2,4", "r = Constant<value = float[1] {2}>() y = Resize<axes=[2]>(x, , r)"),
     "resize": ("1,2,4", 'y = Resize<mode="nearest">(x, , scales)'),
     "conv": ("1,4,8", "y = Conv<group=4>(x, kernel)"),
     "pool": ("1,4,8", "y = MaxPool<kernel_shape=[2]>(x)"),
@@ -59,6 +60,9 @@ ALIKE = {
         "Constant<value = int64[1] {2}>() "
                       "l = Gather(h, d) p = Mul(k, l) m = Mul(b, one) e = Cast<to=7>(m) s = Concat<axis=0>(e, p) "
                       "y = Reshape(x, s)"),
+    "shape_given_to_a_resize": ("1,2,4", "z = Constant<value = int64[3] {1, 2, 8}>() y = Resize(x, , , z)"),
+    "shape_taken_for_a_resize": ("1,2,4", "h = Shape<end=2>(x) i = Constant<value = int64[1] {2}>() "
+        'j = Concat<axis=0>(h, i) y = Resize<mode = "linear">(x, , , j)'),
     "shape_of_two_axes": ("1,2,4", "h = Shape<start=0, end=1>(x) i = Identity(h) s = "
         "Concat<axis=0>(i, minus) y = Reshape(x, s)"),
 }  # fmt: skip
@@ -83,6 +87,8 @@ MIXING = {
     "loop": ("1,4", "yes = Constant<value = bool {1}>() y = If (yes) <then_branch = t () => "
         "(float[N, 4] u) { u = Neg(x) }, "
              "else_branch = e () => (float[N, 4] v) { v = Abs(x) }>"),
+    "resize_by_two_thirds": ("1,2,3", "z = Constant<value = int64[3] {1, 2, 5}>() y = Resize(x, , , z)"),
+    "resize_of_the_batch": ("1,2,4", "z = Constant<value = int64[3] {3, 2, 4}>() y = Resize(x, , , z)"),
     "without_a_rule": ("1,4", "d = Constant<value = int64 {1}>() y = CumSum(x, d)"),
 }  # fmt: skip
 
@@ -99,8 +105,7 @@ def test_samples_that_do_not_meet_run_together(case: str) -> None:
     x = np.random.default_rng(0).integers(-5, 6, size=(3, *fixed[1:])).astype(np.float32)
     cleaned = qonnx_core.cleanup_model(model)
     assert str(cleaned.graph.inputs[0].shape).startswith("[batch,"), "the batch stayed fixed"
-    if case != "resize":  # the library infers no symbolic dimension through it
-        assert str(cleaned.graph.outputs[0].shape).startswith("[batch"), "the output's batch is not known"
+    assert str(cleaned.graph.outputs[0].shape).startswith("[batch"), "the output's batch is not known"
     together = qonnx_core.compile_model(cleaned).run({"global_in": x})["global_out"]
     alone = qonnx_core.compile_model(model)
     single = np.concatenate([alone.run({"x": x[i : i + 1]})["y"] for i in range(3)])

@@ -127,6 +127,9 @@ BEHIND_A_CONVOLUTION = {
     "resize": ('y = Resize<mode = "nearest", coordinate_transformation_mode = "asymmetric">(a, none, scales)', 2),
     "resize linear": ('y = Resize<mode = "linear">(a, none, scales)', 2),
     "resize to size": ('y = Resize<mode = "nearest">(a, none, none, sizes)', 2),
+    "resize to computed size": ("h = Shape(a) d = Mul(h, twice) y = Resize(a, none, none, d)", 2),
+    "resize to the size of another": ("b = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(a) h = Shape(a) "
+                                      "u = Resize(b, none, none, h) y = Concat<axis = 1>(a, u)", 2),
     "resize of axes": ('y = Resize<mode = "nearest", axes = [3, 2]>(a, none, scales2)', 2),
     "resize cubic": ('b = Resize<mode = "cubic">(a, none, scales) y = Round(b)', 2),
     "split": ("b, c = Split<axis = 1>(a, parts) d = Concat<axis = 1>(c, b) y = Relu(d)", 2),
@@ -191,7 +194,7 @@ PARAMETERS = ", ".join((
     "int64[2] parts = {1, 2}, int64[2] starts = {1, 0}, int64[2] ends = {5, 4}, int64[4] s4 = {0, 1, 0, 2}",
     "int64[4] e4 = {9, 3, 4, 5}, int64[4] reps = {1, 2, 1, 3}, int64[2] flat = {0, -1}, int64[2] zero_all = {0, 3}",
     "int64[4] gate = {-1, 3, 1, 1}, int64[4] one4 = {-1, 1, 1, 1}, int8 z8 = {0}, int8[3] zn = {0, 1, 2}",
-    "int64 one0 = {1}, int64[4] picked = {2, 0, 0, 1}",
+    "int64 one0 = {1}, int64[4] picked = {2, 0, 0, 1}, int64[4] twice = {1, 1, 2, 2}",
     "int64[3] patches = {0, 3, -1}, int64[5] groups = {0, 2, 3, 6, 5}, int64[4] joined = {0, -1, 6, 5}",
     constant("w6", whole(20, 2, 6, 2, 2)), constant("g96", whole(21, 96, 2)),
 )).replace("float[0] none = {}, ", "")  # fmt: skip
@@ -214,6 +217,16 @@ def test_what_stands_behind_a_convolution_follows_it(case: str) -> None:
     if "cond" in tail:
         inputs["cond"] = np.asarray(False)
     converted(network(tail), inputs, transposes=transposes)
+
+
+def test_a_reshape_in_the_form_of_new_exporters_is_flattened_too() -> None:
+    """They write ``allowzero = 1`` everywhere; the target of the converted one says 0 for the batch."""
+    body = network("f = Reshape(a, flat90) y = MatMul(f, g)")
+    model = build(body.replace("float[N,", "float[4,").replace("<float", "<int64[2] flat90 = {4, 90}, float", 1))
+    node = next(node for node in model.graph if node.op_type == "Reshape")
+    node.attributes["allowzero"] = ir.AttrInt64("allowzero", 1)
+    changed = check_pass(ConvertToChannelsLast(strict=True), model, {"x": X}, min_edits=1)
+    assert ops(changed).count("Transpose") == 1
 
 
 @pytest.mark.parametrize(

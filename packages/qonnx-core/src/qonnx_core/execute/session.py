@@ -14,6 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from qonnx_core.errors import InvalidInput, InvalidModel
 from qonnx_core.execute.messages import runtime_message
+from qonnx_core.execute.plain_graph import resizes_axes
 from qonnx_core.execute.providers import CPU, CUDA, missing, provider_names
 from qonnx_core.formats.writer import serialize, total_bytes
 from qonnx_core.ir.memory import give_back
@@ -47,6 +48,8 @@ _INEXACT_OPTIMIZERS = (
 # These are wrong, so no mode has them: the first makes one grid of two in a row, the others know the zero points of
 # integers of 8 and 16 bits alone. Seen in onnxruntime 1.32.
 _WRONG_OPTIMIZERS = ("DoubleQDQPairsRemover", "ReluQuantRewrite", "ClipQuantRewrite")
+# Puts the scales or sizes of a Resize that lists some axes in the order of all axes: models that hold one run without.
+_WRONG_FOR_RESIZED_AXES = ("TransposeOptimizer", "TransposeOptimizer_CPUExecutionProvider")
 # Weights stay in the order in which sums are taken without packing; quantized arithmetic stays written out.
 _EXACT_ENTRIES = {"session.disable_prepacking": "1", "session.disable_quant_qdq": "1"}
 _IN_MEMORY_BYTES = 2**30
@@ -133,11 +136,11 @@ def open_session(
     settings = settings or SessionSettings(threads=threads)
     try:
         if total_bytes(model) <= _IN_MEMORY_BYTES:
-            return _session(serialize(model), settings)
+            return _session(serialize(model), settings, _wrong_for(model))
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.onnx"
             ir.save(model, file, external_data="model.data")
-            return _session(str(file), settings)
+            return _session(str(file), settings, _wrong_for(model))
     except RUNTIME_ERRORS as error:
         raise _not_accepted(error) from error
 
@@ -151,7 +154,7 @@ def open_plain(plain: PlainGraph, outputs: Sequence[str], settings: SessionSetti
     """
     content = plain.with_outputs(outputs).SerializeToString()
     try:
-        session = _session(content, settings, plain.large)
+        session = _session(content, settings, _WRONG_FOR_RESIZED_AXES * plain.resizes_axes, plain.large)
     except RUNTIME_ERRORS as error:
         raise _not_accepted(error) from error
     if plain.large:
@@ -166,10 +169,18 @@ def _not_accepted(error: Exception) -> InvalidModel:
     )
 
 
+def _wrong_for(model: ir.Model) -> tuple[str, ...]:
+    return _WRONG_FOR_RESIZED_AXES if any(map(resizes_axes, model.graph.all_nodes())) else ()
+
+
 def _session(
-    source: bytes | str, settings: SessionSettings, large: Mapping[str, onnxruntime.OrtValue] | None = None
+    source: bytes | str,
+    settings: SessionSettings,
+    wrong: Sequence[str],
+    large: Mapping[str, onnxruntime.OrtValue] | None = None,
 ) -> onnxruntime.InferenceSession:
-    arguments: dict[str, Any] = {"disabled_optimizers": settings.disabled_optimizers(), "enable_fallback": 0}
+    disabled = [*settings.disabled_optimizers(), *wrong]
+    arguments: dict[str, Any] = {"disabled_optimizers": disabled, "enable_fallback": 0}
     options = settings.options()
     if large:
         options.add_external_initializers(list(large), list(large.values()))

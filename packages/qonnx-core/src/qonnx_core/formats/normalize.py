@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel
@@ -9,6 +10,7 @@ from qonnx_core.formats.function_checks import check_function_opsets, check_func
 from qonnx_core.formats.nested_models import inline_nested_models
 from qonnx_core.formats.node_checks import check_standard_nodes
 from qonnx_core.formats.opsets import raise_opset
+from qonnx_core.ir.constants import constant_tensor
 from qonnx_core.ir.copies import copy_model
 from qonnx_core.ir.sizes import check_growth
 from qonnx_core.ops.op import DOMAIN, QonnxOp
@@ -17,6 +19,7 @@ from qonnx_core.ops.schemas import register_schemas
 from qonnx_core.passes.base import graphs_of
 
 _MIN_IR_VERSION = 8
+_MOST_AXES = 64
 
 
 def normalize(model: ir.Model) -> None:
@@ -41,7 +44,17 @@ def normalize(model: ir.Model) -> None:
     for graph in _graphs(model):
         for node in graph:
             _write_out_attributes(node, model.opset_imports)
+            _drop_allowzero(node)
         _make_node_names_unique(graph)
+
+
+def _drop_allowzero(node: ir.Node) -> None:
+    """Let a Reshape be one without ``allowzero``, which new exporters always write, where its target holds no 0."""
+    if node.op_type != "Reshape" or "allowzero" not in node.attributes or len(node.inputs) < 2:
+        return
+    target = constant_tensor(node.inputs[1])
+    if target is not None and target.size <= _MOST_AXES and np.all(target.numpy()):
+        del node.attributes["allowzero"]
 
 
 def _take_shapes_of_tensors(graph: ir.Graph) -> None:

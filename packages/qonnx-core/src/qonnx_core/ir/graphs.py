@@ -19,7 +19,7 @@ def graphs_of(model: ir.Model) -> list[ir.Graph]:
 def _collect(graph: ir.Graph, found: dict[ir.Graph, None]) -> None:
     found[graph] = None
     for node in graph:
-        for inner in _graphs_in(node):
+        for inner in graphs_in(node):
             if inner not in found:
                 _collect(inner, found)
 
@@ -27,13 +27,14 @@ def _collect(graph: ir.Graph, found: dict[ir.Graph, None]) -> None:
 def reads_of(node: ir.Node) -> list[ir.Value]:
     """Return what the node and the graphs inside it read, those graphs' own tensors included."""
     values = [value for value in node.inputs if value is not None]
-    for graph in _graphs_in(node):
+    for graph in graphs_in(node):
         values += [value for inner in graph for value in reads_of(inner)]
         values.extend(graph.outputs)
     return values
 
 
-def _graphs_in(node: ir.Node) -> Iterator[ir.Graph]:
+def graphs_in(node: ir.Node) -> Iterator[ir.Graph]:
+    """Yield the graphs that the node holds, not those inside them."""
     for attribute in node.attributes.data.values():
         if attribute.type in GRAPH_TYPES and not attribute.is_ref():
             yield from (attribute.as_graph(),) if attribute.type == ir.AttributeType.GRAPH else attribute.as_graphs()

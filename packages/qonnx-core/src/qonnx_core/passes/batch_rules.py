@@ -206,6 +206,10 @@ def _pad(call: Call) -> bool:
 
 
 def _resize(call: Call) -> bool:
+    rank = call.rank()
+    if "axes" in call.node.attributes:  # of others than these, the sizes stay
+        axes = call.node.attributes["axes"].as_ints()
+        return rank is not None and call.is_only_first() and _misses_batch(axes, rank)
     scales = call.constant(2) if len(call.node.inputs) == 3 else None
     return scales is not None and scales.size > 0 and float(scales[0]) == 1 and call.is_only_first()
 

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.passes.base import new_constant
 from qonnx_core.passes.remove_unused import RemoveUnused
+from qonnx_core.passes.resize_sizes import sizes_of, use_factors
 
 _Dim = int | str  # a number, or the name of a symbolic dimension
 _MAX_ELEMENTS = 64  # longer integer tensors are data, not shapes
@@ -30,7 +31,8 @@ class FoldShapes:
     """Replace integers that follow from shapes by constants.
 
     What depends on numbers only becomes a constant. Where a Reshape's target holds one symbol, it becomes 0 (the
-    dimension of the input at that place) or -1.
+    dimension of the input at that place) or -1. A Resize whose sizes hold symbols gives factors where the input has
+    the same symbols at their places.
     """
 
     name: str = "fold_shapes"
@@ -45,6 +47,8 @@ class FoldShapes:
                 continue
             if node.op_type == "Reshape":
                 folded += _fold_target(graph, node, known)
+            elif node.op_type == "Resize":
+                folded += _fold_sizes(graph, node, known)
             vector = _evaluate(node, known)
             if vector is None:
                 continue
@@ -203,6 +207,18 @@ def _fold_target(graph: ir.Graph, node: ir.Node, known: Mapping[ir.Value, _Vecto
     assert target is not None
     node.replace_input_with(1, new_constant(graph, f"{target.name}/known", np.asarray(dims, dtype=np.int64)))
     return 1
+
+
+def _fold_sizes(graph: ir.Graph, node: ir.Node, known: Mapping[ir.Value, _Vector]) -> int:
+    """Let a Resize to sizes of which some are symbols that the input has at their places give factors instead."""
+    data, sizes = node.inputs[0], sizes_of(node)
+    vector = None if sizes is None else known.get(sizes)
+    if vector is None or data is None or data.shape is None or len(vector.dims) != len(data.shape):
+        return 0
+    if all(isinstance(dim, int) for dim in vector.dims):
+        return 0
+    before = [dim if isinstance(dim, int) else dim.value for dim in data.shape]
+    return int(use_factors(graph, node, (), before, vector.dims))
 
 
 def _keep_first_axis(graph: ir.Graph, node: ir.Node, data: ir.Value, target: ir.Value | None) -> int:

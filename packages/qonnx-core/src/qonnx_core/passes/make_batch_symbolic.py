@@ -14,6 +14,7 @@ from qonnx_core.passes.base import new_constant
 from qonnx_core.passes.batch_rules import first_mixing_node
 from qonnx_core.passes.fold_shapes import FoldShapes
 from qonnx_core.passes.infer_shapes import InferShapes
+from qonnx_core.passes.resize_sizes import sizes_of, use_factors
 
 BATCH = "batch"
 
@@ -23,7 +24,8 @@ class MakeBatchSymbolic:
     """Turn the first axis of all inputs from 1 into ``batch``.
 
     Nothing changes unless a rule for every operator proves that samples do not meet: a model that is not understood
-    keeps its batch of 1. Targets of Reshape that say 1 for the batch say 0 (the size that the input has) afterwards.
+    keeps its batch of 1. Targets of Reshape that say 1 for the batch say 0 (the size that the input has) afterwards,
+    and a Resize to given sizes gives factors.
     """
 
     name: str = "make_batch_symbolic"
@@ -47,7 +49,7 @@ class MakeBatchSymbolic:
 
 def _needs_edits(model: ir.Model) -> bool:
     """Return whether nodes hold or compute shapes, which have to be edited along with the batch."""
-    return any(node.op_type in ("Reshape", "Shape") and node.domain == "" for node in model.graph)
+    return any(node.op_type in ("Reshape", "Resize", "Shape") and node.domain == "" for node in model.graph)
 
 
 def _open_in_place(model: ir.Model) -> int:
@@ -101,8 +103,8 @@ def _forget_shapes(model: ir.Model) -> None:
 
 
 def _open_targets(model: ir.Model) -> int:
-    """Let Reshape keep the batch where its target says 1 in front: ``[1, 784]`` becomes ``[0, 784]``."""
-    opened = 0
+    """Let Reshape keep the batch where its target says 1 in front: ``[1, 784]`` becomes ``[0, 784]``; Resize too."""
+    opened = sum(_open_sizes(model.graph, node) for node in model.graph if node.op_type == "Resize")
     for node in model.graph:
         if node.op_type != "Reshape" or node.domain != "":
             continue
@@ -124,3 +126,13 @@ def _open_targets(model: ir.Model) -> int:
         node.replace_input_with(1, new_constant(model.graph, f"{target.name}/any_batch", any_batch))
         opened += 1
     return opened
+
+
+def _open_sizes(graph: ir.Graph, node: ir.Node) -> bool:
+    """Let a Resize to constant sizes, of which the first is 1, give factors."""
+    data, array = node.inputs[0], constant_array(sizes_of(node))
+    if data is None or data.shape is None or array is None or array.size != len(data.shape) or array.size < 2:
+        return False
+    if int(array[0]) != 1 or isinstance(data.shape[0], int) or data.shape[0] != BATCH:
+        return False
+    return use_factors(graph, node, [0], list(data.shape), [int(number) for number in array])

@@ -224,6 +224,7 @@ def _flat(conversion: Conversion, node: ir.Node, stored: ir.Value, target: Seque
     """Return the stored tensor in another shape, as the stand-in of the node's output; a Flatten stays a Flatten."""
     inputs, attributes = [stored], attributes_of(node)
     if node.op_type == "Reshape":
+        attributes = {}  # without allowzero: a 0 of the new target keeps a size
         inputs.append(conversion.emitter.vector(target, f"{stem_of(node)}/shape"))
     made = conversion.replace(node, node.op_type, inputs, attributes, [natural(len(target))])
     return made.outputs[0]

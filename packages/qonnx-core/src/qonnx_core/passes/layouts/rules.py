@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.registry import op_class_of
@@ -164,36 +163,46 @@ def resize(conversion: Conversion, node: ir.Node) -> bool:
     region_array = constant_array(region)
     if region is not None and (region_array is None or region_array.size > 0):
         return False
-    moved = [None if value is None else _resize_numbers(node, data, value, axes) for value in sizes]
-    if any(value is not None and numbers is None for value, numbers in zip(sizes, moved, strict=True)):
+    if any(value is not None and not _can_list(node, data, value, axes) for value in sizes):
         return False
     inputs: list[ir.Value | None] = [conversion.read(data, axes, node), None]
-    for what, numbers in zip(("scales", "sizes"), moved, strict=True):
-        if numbers is None or numbers.size == 0:
-            inputs.append(None)
-        else:
-            inputs.append(conversion.emitter.constant(numbers, f"{stem_of(node)}/{what}"))
+    for what, value in zip(("scales", "sizes"), sizes, strict=True):
+        inputs.append(None if value is None else _listed(conversion, node, data, value, what, axes))
     attributes = attributes_of(node)
     attributes.pop("axes", None)
     conversion.replace(node, "Resize", inputs, attributes, [axes])
     return True
 
 
-def _resize_numbers(node: ir.Node, data: ir.Value, value: ir.Value, axes: Axes) -> NDArray[Any] | None:
-    """Return the scales or sizes of all stored axes, or None where they are not known."""
-    numbers, chosen = constant_array(value), node.attributes.get_ints("axes")
-    if numbers is None or numbers.size == 0 or data.shape is None:
-        return numbers
-    whole: list[Any] = numbers.tolist()
-    if chosen is not None:
-        rank = len(data.shape)
-        kept = [1.0] * rank if numbers.dtype.kind == "f" else list(data.shape)
-        for axis, number in zip(chosen, whole, strict=True):
+def _can_list(node: ir.Node, data: ir.Value, value: ir.Value, axes: Axes) -> bool:
+    """Return whether the scales or sizes of all stored axes are known, or computed for all axes."""
+    numbers = constant_array(value)
+    if "axes" not in node.attributes:
+        return numbers is not None or None not in axes
+    if numbers is None or data.shape is None:
+        return False
+    return numbers.dtype.kind == "f" or all(isinstance(size, int) for size in data.shape)
+
+
+def _listed(
+    conversion: Conversion, node: ir.Node, data: ir.Value, value: ir.Value, what: str, axes: Axes
+) -> ir.Value | None:
+    """Return the scales or sizes of all stored axes, None where they are empty."""
+    numbers = constant_array(value)
+    if numbers is None:
+        order = [axis for axis in axes if axis is not None]
+        picked = conversion.emitter.vector(order, f"{stem_of(node)}/order")
+        return conversion.insert(node, "Gather", [conversion.natural(value, node), picked], value, what, axis=0)
+    if numbers.size == 0:
+        return None
+    whole: list[Any] = numbers.reshape(-1).tolist()
+    if "axes" in node.attributes:
+        rank = len(axes) - axes.count(None)
+        kept = [1.0] * rank if numbers.dtype.kind == "f" else list(data.shape or ())
+        for axis, number in zip(node.attributes["axes"].as_ints(), whole, strict=True):
             kept[axis % rank] = number
-        if not all(isinstance(number, int | float) for number in kept):
-            return None
         whole = kept
-    return np.asarray(moved_sizes(whole, axes), numbers.dtype)
+    return conversion.emitter.constant(np.asarray(moved_sizes(whole, axes), numbers.dtype), f"{stem_of(node)}/{what}")
 
 
 def tile(conversion: Conversion, node: ir.Node) -> bool:
