@@ -110,6 +110,39 @@ def test_what_inner_graphs_read_crosses_the_border(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(found, array)
 
 
+SHARED = """g (float[N, 4] x) => (float[N, 4] y) <float[4] k = {1, 2, 3, 4}, float z = {0}>
+  { [w] w = Add(k, z) [a] a = Mul(x, w) [b] b = Add(a, k) [c] y = Sub(b, k) }"""
+
+
+@pytest.mark.parametrize(
+    "assign", [{"a": "p"}, {"a": "p", "c": "q"}, {"b": "p", "c": "q"}, {"w": "p", "a": "p", "b": "q"}]
+)
+def test_parameters_that_parts_share_come_back_once(assign: dict[str, str], tmp_path: Path) -> None:
+    parent = extract_partitions(model(SHARED), assign, tmp_path)
+    back = insert_partitions(parent)
+    assert list(back.graph.initializers) == list(model(SHARED).graph.initializers)
+    np.testing.assert_array_equal(run(back)["y"], run(model(SHARED))["y"])
+    assert serialize(qonnx_core.cleanup_model(back)) == serialize(qonnx_core.cleanup_model(model(SHARED)))
+
+
+def test_a_parameter_that_a_part_changed_is_its_own(tmp_path: Path) -> None:
+    parent = extract_partitions(model(SHARED), {"c": "q"}, tmp_path)
+    part = qonnx_core.load(tmp_path / "q.onnx")
+    part.graph.initializers["k"].const_value = ir.tensor(np.float32([9, 9, 9, 9]), name="k")
+    qonnx_core.save(part, tmp_path / "q.onnx")
+    back = insert_partitions(parent)
+    assert "k_1" in back.graph.initializers
+    np.testing.assert_array_equal(run(back)["y"], (X * np.float32([1, 2, 3, 4]) + np.float32([1, 2, 3, 4])) - 9)
+
+
+def test_functions_come_back_with_the_same_bytes(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 21, "local": 1]> g (float[N, 4] x) => (float[N, 4] y)
+      { a = local.F(x) y = local.F(a) } <opset_import: ["": 21], domain: "local"> F (a) => (b) { b = Add(a, a) }"""
+    whole = from_proto(onnx.parser.parse_model(text))
+    back = insert_partitions(extract_partitions(whole, lambda node: "p", tmp_path))
+    assert serialize(qonnx_core.cleanup_model(back)) == serialize(qonnx_core.cleanup_model(whole))
+
+
 def test_a_note_of_the_order_that_is_damaged_is_refused(tmp_path: Path) -> None:
     parent = extract_partitions(model(), {"relu": "p"}, tmp_path)
     parent.graph.metadata_props["qonnx_core.order"] = "[1"

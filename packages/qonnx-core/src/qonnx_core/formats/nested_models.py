@@ -170,6 +170,8 @@ def splice(model: ir.Model, node: ir.Node, child: ir.Model, *, prefix: str = "",
             )
     outputs = _own_outputs(inner)
     inner.outputs.clear()
+    if not prefix:
+        _share_parameters(model.graph, child)
     _name_apart(child, prefix, taken or Taken(model))
     for old, new in zip(list(inner.inputs), list(node.inputs), strict=True):
         assert new is not None
@@ -198,6 +200,18 @@ def _own_outputs(graph: ir.Graph) -> list[ir.Value]:
         else:
             outputs.append(value)
     return outputs
+
+
+def _share_parameters(graph: ir.Graph, child: ir.Model) -> None:
+    """Let the child read the parameters of the model that have the names and the bytes of its own."""
+    for name, value in list(child.graph.initializers.items()):
+        own, other = value.const_value, graph.initializers[name].const_value if name in graph.initializers else None
+        if own is None or other is None or (own.dtype, own.shape) != (other.dtype, other.shape):
+            continue
+        if own is other or own.tobytes() == other.tobytes():
+            merge_annotations(value, graph.initializers[name])
+            value.replace_all_uses_with(graph.initializers[name])
+            child.graph.initializers.pop(name)
 
 
 def _name_apart(child: ir.Model, prefix: str, taken: Taken) -> None:

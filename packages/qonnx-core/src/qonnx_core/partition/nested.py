@@ -45,7 +45,7 @@ def extract_partitions(model: ir.Model, assign: Assign, folder: Path) -> ir.Mode
     """
     copy = normalized_copy(model)
     InferShapes().run(copy)
-    order = _order(copy.graph)
+    order = _order(copy)
     parts = _parts(copy.graph, assign)
     outermost = _outermost(copy.graph)
     _require_order(copy.graph, parts, outermost)
@@ -76,22 +76,24 @@ def insert_partitions(model: ir.Model) -> ir.Model:
     inline_nested_models(copy, keep_names=True)
     text = copy.graph.metadata_props.pop(_ORDER, None)
     if text is not None:
-        _restore(copy.graph, text)
+        _restore(copy, text)
     verify(copy)
     return copy
 
 
-def _order(graph: ir.Graph) -> dict[str, list[str]]:
-    nodes = [node.outputs[0].name or "" for node in graph if node.outputs]
-    return {"nodes": nodes, "initializers": list(graph.initializers)}
+def _order(model: ir.Model) -> dict[str, list[str]]:
+    nodes = [node.outputs[0].name or "" for node in model.graph if node.outputs]
+    return {"nodes": nodes, "initializers": list(model.graph.initializers), "domains": list(model.opset_imports)}
 
 
-def _restore(graph: ir.Graph, text: str) -> None:
+def _restore(model: ir.Model, text: str) -> None:
     """Bring nodes and initializers into the order that was noted, as far as it still applies."""
+    graph = model.graph
     try:
         order = json.loads(text)
         places = {name: number for number, name in enumerate(order["nodes"])}
         stored = {name: number for number, name in enumerate(order["initializers"])}
+        added = {DOMAIN} - set(order["domains"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidModel(
             f"graph {graph.name}: its metadata {_ORDER} is no list of names; expected what extract_partitions wrote. "
@@ -104,6 +106,8 @@ def _restore(graph: ir.Graph, text: str) -> None:
         graph.remove(nodes)
         graph.extend(sorted(nodes, key=number.__getitem__))
         graph.sort()
+    for domain in added - {node.domain for each in model.graphs() for node in each}:
+        model.opset_imports.pop(domain, None)
     values = sorted(graph.initializers.values(), key=lambda value: stored.get(value.name or "", len(stored)))
     for value in values:
         graph.initializers.pop(value.name or "")
