@@ -1,4 +1,4 @@
-"""Compares this project with PyPI qonnx 1.0.0 on the corpus and writes the table of the documentation.
+"""Compares this project with PyPI qonnx 1.0.0 on graphs and trained models; writes the table of the documentation.
 
 ``python integration_tests/reference/compare.py --python ENV/bin/python [--table docs/reference-comparison.md]``
 """
@@ -18,6 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 from corpus import Array, Case, cases
+from trained import shared_models, shipped_models
 
 import qonnx_core
 from qonnx_core.verify import compare_outputs
@@ -154,12 +155,13 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare everything; return 1 where a case is not as expected."""
-    parser = argparse.ArgumentParser(description="Compare with PyPI qonnx on generated graphs.")
+    parser = argparse.ArgumentParser(description="Compare with PyPI qonnx on a corpus.")
     parser.add_argument("--python", default=sys.executable, help="the Python that has qonnx 1.0.0")
     parser.add_argument("--table", type=Path, help="file for the page of the documentation")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = compare(cases(), given.python, Path(folder))
+        found = [*cases(), *shared_models(), *shipped_models(given.python)]
+        outcomes = compare(found, given.python, Path(folder))
     bad = [outcome for outcome in outcomes if not outcome.good]
     for outcome in bad:
         print(f"{outcome.case.name} ({outcome.case.group}): {outcome.result}: {outcome.detail}")  # noqa: T201
