@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -28,7 +29,8 @@ from qonnx_core.passes.streamline.constants import Constant
 from qonnx_core.passes.streamline.exact import Real, ceil, floor
 from qonnx_core.passes.streamline.exact import sign as sign_of
 
-_MARGIN = 1e-14  # several times the relative error of a float64 function of NumPy
+# several times the relative error of these functions in float64, also where exp(x) multiplies that of x by x
+_MARGIN = 1e-12
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def _widened(value: FloatArray) -> Pair:
 
 
 def _sigmoid(x: FloatArray) -> FloatArray:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
+    small = np.exp(-np.abs(x))  # near 0 on either side: nothing cancels
+    return np.asarray(np.where(x >= 0, 1.0, small) / (1.0 + small))
 
 
 def _softplus(x: FloatArray) -> FloatArray:
@@ -76,13 +79,17 @@ def _softsign(x: FloatArray) -> FloatArray:
 
 
 def _erf(x: FloatArray) -> FloatArray:
-    from math import erf
-
-    return np.asarray(np.frompyfunc(erf, 1, 1)(np.asarray(x, np.float64)), np.float64)
+    return np.asarray(np.frompyfunc(math.erf, 1, 1)(np.asarray(x, np.float64)), np.float64)
 
 
 def _gelu(x: FloatArray) -> FloatArray:
-    return np.where(np.isneginf(x), 0.0, 0.5 * x * (1.0 + _erf(x / np.sqrt(2.0))))
+    tail = np.asarray(np.frompyfunc(math.erfc, 1, 1)(np.asarray(-x / np.sqrt(2.0), np.float64)), np.float64)
+    return np.where(np.isneginf(x), 0.0, 0.5 * x * tail)
+
+
+def _gelu_by_tanh(x: FloatArray) -> FloatArray:
+    inner = np.sqrt(2.0 / np.pi) * x * (1.0 + 0.044715 * x * x)
+    return np.where(np.isneginf(x), 0.0, x * _sigmoid(2.0 * inner))  # 1 + tanh(u) is 2 sigmoid(2 u)
 
 
 def _mish(x: FloatArray) -> FloatArray:
@@ -90,7 +97,7 @@ def _mish(x: FloatArray) -> FloatArray:
 
 
 def _hard_swish(x: FloatArray) -> FloatArray:
-    return np.where(np.isneginf(x), 0.0, x * np.clip(x / 6.0 + 0.5, 0.0, 1.0))
+    return np.where(np.isneginf(x), 0.0, x * np.clip(x + 3.0, 0.0, 6.0) / 6.0)
 
 
 CURVES: dict[str, Curve] = {
@@ -115,9 +122,12 @@ CURVES: dict[str, Curve] = {
 def curve(op: Operation) -> list[Extent]:
     """Every operator in `CURVES`."""
     x = op.extent(0)
+    found = CURVES[op.node.op_type]
+    if op.text("approximate", "none") == "tanh":
+        found = Curve(_gelu_by_tanh, -0.18, turns=(-0.7524614220710162,))
     if op.node.op_type == "Log" and bool((x.lo < 0).any()):
         raise Unsupported("a logarithm of numbers that can be negative")
-    return [between(CURVES[op.node.op_type].interval(x.interval), x.axis, "its values lie on no grid")]
+    return [between(found.interval(x.interval), x.axis, "its values lie on no grid")]
 
 
 def exponential_unit(op: Operation) -> list[Extent]:
