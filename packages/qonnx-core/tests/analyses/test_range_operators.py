@@ -53,6 +53,11 @@ CASES = {
     "floor": ("float[N, 2] x", "float[N, 2] y", "a = Mul(x, c) y = Floor(a)", "float c = {0.75}"),
     "hard sigmoid": ("float[N, 2] x", "float[N, 2] y", "y = HardSigmoid<alpha = 0.25, beta = 0.5>(x)", ""),
     "matmul": ("float[N, 2] x", "float[N, 2] y", "y = MatMul(x, w)", W22),
+    "matmul with a vector": ("float[N, 2, 2] x", "float[N, 2] y", "y = MatMul(x, w)", "float[2] w = {3, -0.5}"),
+    "slice back from before the first element": (
+        "float[N, 3] x", "float[N, 1] y", "m = Mul(x, c) y = Slice(m, i, j, a, t)",
+        "float[3] c = {1, -4, 2}, int64[1] i = {-9}, int64[1] j = {-99}, int64[1] a = {1}, int64[1] t = {-2}",
+    ),
     "matmul of rows": ("float[N, 2, 2] x", "float[N, 2, 2] y", "y = MatMul(x, w)", W22),
     "matmul from the left": ("float[N, 2, 2] x", "float[N, 2, 2] y", "y = MatMul(w, x)", W22),
     "gemm": (

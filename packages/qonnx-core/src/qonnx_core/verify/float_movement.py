@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from qonnx_core.ir.slices import slice_along
 from qonnx_core.verify.bounded import Bounded, NoBound, with_errors
 from qonnx_core.verify.operands import Rule, axes_of, first_operands, moved
 
@@ -101,7 +102,7 @@ def _slice(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
     steps = _integers(node, operands, 4, "steps") or [1] * len(starts)
     cuts = [slice(None)] * x.value.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        cuts[axis] = slice(start, None if step < 0 and end < -x.value.shape[axis] else end, step)
+        cuts[axis] = slice_along(start, end, step, x.value.shape[axis])
     return moved(x, lambda array: array[tuple(cuts)])
 
 

@@ -13,6 +13,7 @@ from qonnx_core.analyses.ranges.elementwise import chosen, joined, shared_lattic
 from qonnx_core.analyses.ranges.extent import MAX_ELEMENTS, BoolArray, Extent, IntArray, between, moved, on_lattice
 from qonnx_core.analyses.ranges.operation import Operation, Rule, numbers_of, of_constant
 from qonnx_core.errors import Unsupported
+from qonnx_core.ir.slices import slice_along
 from qonnx_core.passes.streamline.constants import Constant
 
 
@@ -98,10 +99,13 @@ def slice_(op: Operation) -> list[Extent]:
             steps = op.numbers(4, "steps") or [1] * len(starts)
         except Unsupported:
             return [op.extent(0).whole()]
-    cuts = [slice(None)] * rank
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        cuts[axis % rank] = slice(start, None if step < 0 and end < -(1 << 31) else end, step)
-    return [_follow(op, lambda places: places[tuple(cuts)])]
+    ranges = {axis % rank: (i, j, by) for axis, i, j, by in zip(axes, starts, ends, steps, strict=True)}
+
+    def taken(places: IntArray) -> IntArray:
+        cuts = (slice_along(*ranges[a], size) if a in ranges else slice(None) for a, size in enumerate(places.shape))
+        return places[tuple(cuts)]
+
+    return [_follow(op, taken)]
 
 
 def split(op: Operation) -> list[Extent]:

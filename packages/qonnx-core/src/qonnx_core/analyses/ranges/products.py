@@ -336,6 +336,19 @@ def _transposed(weights: Constant) -> Constant:
     return Constant(weights.mantissa.T, weights.scale.T, weights.datatype, None)
 
 
+def _without_last(x: Extent) -> Extent:
+    """Return x without its last axis, which holds one element."""
+
+    def first(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(array[..., 0])
+
+    lattice = x.lattice
+    if lattice is not None:
+        scale, offset, low, high = (first(array) for array in lattice.arrays)
+        lattice = replace(lattice, scale=scale, offset=offset, low=low, high=high)
+    return replace(x, lo=first(x.lo), hi=first(x.hi), lattice=lattice, axis=max(x.axis - 1, 0))
+
+
 def _swapped(x: Extent) -> Extent:
     """Return x with its last two axes exchanged."""
 
@@ -353,8 +366,11 @@ def matmul(op: Operation) -> list[Extent]:
     """MatMul with a constant matrix on either side, or of two tensors."""
     left, right = op.inputs[:2]
     ranks = [len(op.shape(i)) for i in (0, 1)]
+    if isinstance(right, Constant) and ranks[1] == 1 < ranks[0]:
+        column = Constant(right.mantissa[:, None], right.scale[:, None], right.datatype)
+        return [_without_last(_matrix(op.extent(0), column, ranks[0] - 1))]
     if min(ranks) < 2:
-        raise Unsupported("a product with a vector")
+        raise Unsupported("a product with a vector that is no constant on the right")
     if isinstance(right, Constant) and ranks[1] == 2:
         return [_matrix(op.extent(0), right, ranks[0] - 1)]
     if isinstance(left, Constant) and ranks[0] == 2:

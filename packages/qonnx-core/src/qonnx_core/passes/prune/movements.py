@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from qonnx_core.ir.annotations import get_layout
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.slices import slice_along
 from qonnx_core.passes.prune.slices import MAX_SLICES, Slices, label_of
 
 
@@ -206,16 +207,13 @@ def _slice(slices: Slices, node: ir.Node) -> None:
     for axis, size in enumerate(sizes):
         if size is None:
             continue
-        chosen = np.arange(size, dtype=np.int64)[slice_of(*ranges[axis])] if axis in ranges else np.arange(size)
+        chosen = (
+            np.arange(size, dtype=np.int64)[slice_along(*ranges[axis], size)] if axis in ranges else np.arange(size)
+        )
         if axis in ranges and ranges[axis][2] != 1:
             slices.pin(x, axis, f"{label_of(node)} takes every {ranges[axis][2]}th of them")
         else:
             slices.move(node, x, axis, y, axis, chosen.astype(np.int64), np.arange(len(chosen), dtype=np.int64))
-
-
-def slice_of(start: int, end: int, step: int) -> slice:
-    """Return the Python slice of the ends of ONNX: a negative step may end before the first element."""
-    return slice(start, None if step < 0 and end < -(2**31) else end, step)
 
 
 def _gather(slices: Slices, node: ir.Node) -> None:
