@@ -112,6 +112,16 @@ def test_the_first_rule_that_names_an_operand_counts() -> None:
     }  # fmt: skip
 
 
+def test_parameters_of_quantizers_get_names_that_no_tensor_has() -> None:
+    proto = onnx.parser.parse_model(HEAD + MODEL.replace("m = MatMul(x, w)", "t = Neg(x) m = MatMul(t, w)"))
+    proto.graph.node[0].output[0] = proto.graph.node[1].input[0] = "w/scale"
+    model = from_proto(proto)
+    rule = {"match": {"op_type": "MatMul"}, "weights": {"bits": 4, "scale": 1}, "input": {"bits": 4, "scale": 1}}
+    quantize_graph(model, rules(rule))
+    verify(model)
+    assert {"w/scale_1", "w/scale/scale"} <= set(model.graph.initializers)
+
+
 def test_scales_per_channel_come_from_the_weights_or_from_a_list() -> None:
     model = build(CNN)
     quantize_graph(

@@ -153,6 +153,7 @@ def _insert_all(model: ir.Model, settings: Mapping[_Place, tuple[Array, Array]])
     """Insert the quantizers with these scales and zero points, equal ones of one tensor once; return each one."""
     made: dict[tuple[Any, ...], ir.Value] = {}
     names = {value.name for graph in model.graphs() for node in graph for value in node.outputs}
+    names |= {value.name for graph in model.graphs() for value in (*graph.inputs, *graph.initializers.values())}
     nodes = {node.name for graph in model.graphs() for node in graph}
     found: dict[_Place, ir.Node] = {}
     for place, (scale, zero) in settings.items():
@@ -394,7 +395,7 @@ def _insert(
     stem = value.name or "tensor"
     dtype = np.float32 if value.dtype is None else value.dtype.numpy()
     parameters = [
-        new_constant(model.graph, f"{stem}/{what}", np.asarray(array, dtype))
+        new_constant(model.graph, free_name(f"{stem}/{what}", names), np.asarray(array, dtype))
         for what, array in (("scale", scale), ("zero_point", zero), ("bits", np.float32(quantizer.bits)))
     ]
     op = Quant(signed=quantizer.signed, narrow=quantizer.narrow, rounding_mode=quantizer.rounding)
