@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
+import onnxruntime
 import pytest
 
 import qonnx_core
+from qonnx_core.formats.from_qcdq import from_qcdq
+from qonnx_core.formats.reader import from_proto
 from qonnx_core.ops import BipolarQuant, Quant, Rounding, Trunc, TruncV1
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.testing import shared_file
@@ -40,6 +44,29 @@ def test_the_reference_runs_what_we_write(name: str, tmp_path: Path) -> None:
     reference = modelwrapper.ModelWrapper(str(tmp_path / "m.onnx"))
     found = execute_onnx(reference, {"global_in": data["x"][:1]})["global_out"]
     np.testing.assert_array_equal(found, data["y"][:1])
+
+
+QDQ = """<ir_version: 8, opset_import: ["": 17]> g (float[1, 4] x) => (float[1, 3] y)
+  <float s = {0.3}, uint8 z = {ZERO}, int8[4, 3] w = {1, -2, 3, -128, 5, 6, 127, 8, 9, -10, 11, 12},
+   float[3] t = {0.1, 0.25, 0.7}>
+  { q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) e = DequantizeLinear<axis = 1>(w, t) m = MatMul(d, e)
+    r = QuantizeLinear(m, s, z) y = DequantizeLinear(r, s, z) }"""
+
+
+@pytest.mark.parametrize("zero", [0, 3, 128, 200])
+def test_the_reference_runs_quantizers_of_onnx_that_we_read(zero: int, tmp_path: Path) -> None:
+    from qonnx.core.onnx_exec import execute_onnx
+
+    proto = onnx.parser.parse_model(QDQ.replace("ZERO", str(zero)))
+    found = from_qcdq(from_proto(proto))
+    assert found.kept == ()
+    qonnx_core.save(found.model, tmp_path / "m.onnx")
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    stock = onnxruntime.InferenceSession(proto.SerializeToString(), options)
+    for x in np.random.default_rng(0).normal(size=(20, 1, 4)).astype(np.float32) * 20:
+        values = execute_onnx(modelwrapper.ModelWrapper(str(tmp_path / "m.onnx")), {"x": x})["y"]
+        np.testing.assert_array_equal(values, stock.run(None, {"x": x})[0])
 
 
 def _reference_values(op: QonnxOp, inputs: list[np.ndarray]) -> np.ndarray:
