@@ -214,3 +214,29 @@ def test_rules_and_samples_come_from_standard_input(model: Path, tmp_path: Path)
     assert b"nobody" in done.stderr
     for words in (("quantize", "--config", "-", "-o", "x.onnx"), ("prune", "--channels", "-")):
         assert b"stands for several inputs" in run(words[0], "-", *words[1:], stdin=b"x").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["run", "{model}", "--data", "{data}", "-o", "{out}/y.npz"], "y.npz"),
+        (["stats", "{model}", "--data", "{data}", "--plots", "{out}"], ".png"),
+        (["clean", "{model}", "-o", "{out}/m.onnx"], "m.onnx"),
+    ],
+)
+def test_a_full_disk_leaves_nothing_and_is_told_with_the_file(
+    arguments: list[str], names: str, model: Path, tmp_path: Path
+) -> None:
+    """A limit on the size of files stands for the full disk."""
+    if arguments[0] == "stats":
+        pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    width = int(load(model).graph.inputs[0].shape[1])
+    np.save(tmp_path / "x.npy", np.zeros((5000, width), np.float32))
+    out = tmp_path / "out"
+    out.mkdir()
+    words = [word.format(model=model, data=tmp_path / "x.npy", out=out) for word in arguments]
+    script = f"ulimit -f 2; exec {shlex.join([*COMMAND, *words])}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{names}: cannot be written (File too large); expected room on the disk." in done.stderr
+    assert list(out.iterdir()) == []

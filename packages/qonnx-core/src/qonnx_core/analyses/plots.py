@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from qonnx_core.analyses.statistics import TensorStatistics
 from qonnx_core.errors import InvalidInput, ToolMissing
+from qonnx_core.formats.writer import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +70,9 @@ def write_plots(statistics: Mapping[str, TensorStatistics], folder: Path) -> dic
         if many:
             _draw_channels(axes[1], found)
         written[name] = folder / file
-        figure.savefig(written[name], dpi=100, metadata={"Software": None})
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=100, metadata={"Software": None})
+        write_whole(written[name], content.getvalue())
     return written
 
 

@@ -21,7 +21,7 @@ from qonnx_core.build.config import require_file
 from qonnx_core.errors import InvalidInput
 from qonnx_core.execute.array_files import HEADER_ERRORS
 from qonnx_core.execute.samples import INPUT_ALIASES as INPUT_ALIASES
-from qonnx_core.formats.writer import check_target
+from qonnx_core.formats.writer import check_target, disk_errors
 from qonnx_core.ir.grid import Grid
 
 if TYPE_CHECKING:
@@ -80,20 +80,16 @@ def write_archive(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write an ``.npz`` file of exactly this name, whole or not at all; the same arrays give the same bytes.
 
     Raises:
-        InvalidInput: when the folder does not exist or cannot be written, or the path is a folder or device.
+        InvalidInput: when the folder does not exist or cannot be written, the disk is full, or the path is a folder or
+            device.
     """
     check_target(path)
     contents: dict[str, Any] = dict(arrays)
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".archive-") as scratch:
-            part = Path(scratch) / path.name
-            with part.open("wb") as stream:
-                np.savez(stream, **contents)
-            os.replace(part, path)
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise InvalidInput(
-            f"{path}: cannot be written ({error.strerror}); expected an existing, writable folder. Create it first."
-        ) from error
+    with disk_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".archive-") as scratch:
+        part = Path(scratch) / path.name
+        with part.open("wb") as stream:
+            np.savez(stream, **contents)
+        os.replace(part, path)
 
 
 def pick(

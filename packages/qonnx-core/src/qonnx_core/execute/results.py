@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidInput
-from qonnx_core.formats.writer import check_target
+from qonnx_core.formats.writer import check_target, disk_errors
 
 Array = NDArray[Any]
 
@@ -46,14 +47,10 @@ class ResultWriter:
         self._done = 0
         self._streams: dict[str, IO[bytes]] = {}
         self._kinds: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
-        folder = None if target is None else target.parent
-        try:
-            self._scratch = tempfile.TemporaryDirectory(dir=folder, prefix=".results-")
-        except OSError as error:
-            raise InvalidInput(
-                f"{target or 'results'}: cannot be written ({error.strerror}); expected an existing, writable folder. "
-                "Create it first."
-            ) from error
+        self._disk = Path(tempfile.gettempdir()) / "results" if target is None else target
+        """What errors of the disk name."""
+        with disk_errors(self._disk):
+            self._scratch = tempfile.TemporaryDirectory(dir=self._disk.parent, prefix=".results-")
 
     def __enter__(self) -> Self:
         return self
@@ -61,7 +58,8 @@ class ResultWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        with suppress(OSError):  # what is left has no room either; finish has closed them where all went well
+            self._close()
         self._scratch.cleanup()
 
     def add(self, results: Mapping[str, Array], samples: int) -> None:
@@ -93,24 +91,40 @@ class ResultWriter:
                     f"tensor {name}: has {array.dtype} of shape {array.shape} after {self._kinds[name][1]} of rows of "
                     f"shape {self._kinds[name][0][1:]}; expected the same in every batch. Run them one by one."
                 )
-            self._streams[name].write(np.ascontiguousarray(array).data if array.size else b"")
+            with disk_errors(self._disk):
+                self._streams[name].write(np.ascontiguousarray(array).data if array.size else b"")
         self._done += samples
 
     def _start(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         if dtype.hasobject:
             raise InvalidInput(f"tensor {name}: holds text; expected numbers. Ask for other tensors.")
-        stream = (Path(self._scratch.name) / f"{len(self._streams)}.npy").open("wb")
-        self._streams[name], self._kinds[name] = stream, (shape, dtype)
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
+        with disk_errors(self._disk):
+            stream = (Path(self._scratch.name) / f"{len(self._streams)}.npy").open("wb")
+            self._streams[name], self._kinds[name] = stream, (shape, dtype)
+            np.lib.format.write_array_header_1_0(stream, header)
 
     def finish(self, stream: IO[bytes] | None = None) -> None:
-        """Put the file in place, or write the archive to the stream where there is no file."""
-        self._close()
+        """Put the file in place, or write the archive to the stream where there is no file.
+
+        Raises:
+            InvalidInput: the disk is full; the file is as it was before.
+        """
+        with disk_errors(self._disk):
+            self._close()
+            made = self._made()
+            if self._target is not None:
+                os.replace(made, self._target)
+                return
+        if stream is not None:
+            with made.open("rb") as source:
+                shutil.copyfileobj(source, stream, 2**20)
+
+    def _made(self) -> Path:
+        """Return the finished file, in the scratch folder."""
         parts = {name: Path(self._scratch.name) / f"{number}.npy" for number, name in enumerate(self._streams)}
-        if self._target is not None and self._one:
-            os.replace(next(iter(parts.values())), self._target)
-            return
+        if self._one:
+            return next(iter(parts.values()))
         archive = Path(self._scratch.name) / "results.npz"
         with zipfile.ZipFile(archive, "w") as written:
             for name, part in parts.items():
@@ -120,11 +134,7 @@ class ResultWriter:
                 ):
                     shutil.copyfileobj(source, to, 2**20)
                 part.unlink()
-        if self._target is not None:
-            os.replace(archive, self._target)
-        elif stream is not None:
-            with archive.open("rb") as source:
-                shutil.copyfileobj(source, stream, 2**20)
+        return archive
 
     def _close(self) -> None:
         for stream in self._streams.values():

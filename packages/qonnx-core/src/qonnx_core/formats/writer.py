@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx_ir as ir
@@ -37,9 +39,29 @@ def save(
     target = Path(path)
     check_target(target)
     written = with_ir_version(add_functions(model) if with_functions else model, ir_version)
+    with disk_errors(target), tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
+        _write(written, target, Path(scratch))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        InvalidInput: the folder does not exist or cannot be written, the disk is full, or the path is a folder or
+            device.
+    """
+    check_target(path)
+    with disk_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+        part = Path(scratch) / path.name
+        part.write_bytes(content)
+        _replace(part, path)
+
+
+@contextmanager
+def disk_errors(target: Path) -> Iterator[None]:
+    """Raise InvalidInput that names the target where its folder or its disk does not take it."""
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
-            _write(written, target, Path(scratch))
+        yield
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise InvalidInput(
             f"{target}: cannot be written ({error.strerror}); expected an existing, writable folder. Create it first."
