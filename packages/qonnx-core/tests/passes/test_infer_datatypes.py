@@ -276,6 +276,15 @@ def test_version_2_of_trunc_gives_the_levels_of_its_output() -> None:
     assert_sound(model, {"x": np.random.default_rng(0).normal(0, 9, (9, 4)).astype(np.float32)})
 
 
+@pytest.mark.parametrize(("bits", "expected"), [(11, "INT11"), (14, "INT15")])
+def test_levels_with_more_digits_than_float16_may_be_rounded_up(bits: int, expected: str) -> None:
+    body = f"""g (float16[9, 4] x) => (y) <float s = {{1}}, float z = {{0}}, float b = {{{bits}}}>
+      {{ y = {Q}.Quant(x, s, z, b) }}"""
+    model = build(body)
+    assert inferred(model)["y"] == expected
+    assert_sound(model, {"x": (np.random.default_rng(0).normal(0, 6, (9, 4)) * 2000).astype(np.float16)})
+
+
 def test_a_scale_of_weights_per_output_channel_goes_into_the_scale_of_the_product() -> None:
     body = f"""g (float[N, 2] x) => (y) <float[3, 2] w = {{1, 2, 3, -4, 5, -6}}, float[3, 1] s = {{0.3, 0.7, 0.11}},
       float t = {{0.1}}, float z = {{0}}, float b = {{4}}>

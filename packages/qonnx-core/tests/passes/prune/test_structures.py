@@ -18,7 +18,8 @@ from qonnx_core.errors import Unsupported
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.ir.verify import verify
 from qonnx_core.passes.infer_shapes import InferShapes
-from qonnx_core.passes.prune import mask_channels, prune_channels
+from qonnx_core.passes.prune import PruneChannels, mask_channels, prune_channels
+from qonnx_core.testing.pass_contract import check_pass
 
 HEAD = '<ir_version: 10, opset_import: ["": 21, "qonnx.custom_op.general": 1]>'
 Channels = dict[str, dict[int, set[int]]]
@@ -268,6 +269,22 @@ def test_a_pruned_structure_computes_the_one_with_zeros(name: str) -> None:
     )
     np.testing.assert_array_equal(got, wanted)
     np.testing.assert_array_equal(got, masked)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("seed", range(4))
+def test_channels_of_zeros_leave_a_structure_without_a_trace(name: str, seed: int) -> None:
+    """Some rows and columns of the weights are 0, and what was constant stays in a bias: the values are the same."""
+    model, rng = build(STRUCTURES[name][0]), np.random.default_rng(seed)
+    for value in model.graph.initializers.values():
+        array = np.asarray(value.const_value.numpy()).copy()  # type: ignore[union-attr]
+        readers = {(use.node.op_type, use.idx) for use in value.uses()}
+        if array.ndim < 2 or not readers <= {(op, 1) for op in ("Conv", "ConvTranspose", "MatMul", "Gemm")}:
+            continue
+        for axis in (0, array.ndim - 1 if array.ndim == 2 else 1):
+            np.moveaxis(array, axis, 0)[rng.random(array.shape[axis]) < 0.4] = 0
+        value.const_value = ir.tensor(array, name=value.name)
+    check_pass(PruneChannels(zero_channels=True), model, samples(model))
 
 
 SHUFFLE = """g (float[N, 3, 4, 4] x) => (y) <float[8, 3, 1, 1] a, float[2, 8, 1, 1] d, int64[5] two = {0, 2, 4, 4, 4},

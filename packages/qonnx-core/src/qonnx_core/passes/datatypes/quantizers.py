@@ -102,7 +102,9 @@ def quant(op: Quant, call: Call) -> Fact:
         high = max(high, 1)
     declared = op.datatype(None, scale, zero, bits)
     made = _on_scale(low, high, zero, scale, declared, odd=bipolar)
-    return replace(rounded(made, call.dtype), declared=declared)
+    found = rounded(made, call.dtype)
+    beyond = call.dtype == ir.DataType.FLOAT16 and max(-low, high) > 1 << _FLOATS[ir.DataType.FLOAT16]
+    return replace(found, declared=None if beyond else declared)  # the end may be rounded up out of the type
 
 
 def _on_scale(

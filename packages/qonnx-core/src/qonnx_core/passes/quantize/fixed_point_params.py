@@ -185,7 +185,7 @@ def _rounded(array: NDArray[Any], grid: Grid, rounding: Rounding) -> tuple[NDArr
         outside = int(np.count_nonzero((steps < low) | (steps > high)))
     with np.errstate(over="ignore"):
         values = (levels * scale).astype(array.dtype)
-    top = np.asarray(high * scale).astype(array.dtype)
+        top = np.asarray(high * scale).astype(array.dtype)
     if float(top) > high * scale:  # the largest number of the grid has more digits than the element type
         values = np.minimum(values, np.nextafter(top, top.dtype.type(0)))
     return values, float(np.max(np.abs(values.astype(np.float64) - wide))), outside
