@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx.parser
+import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,22 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 import qonnx_core
-from qonnx_core.ops import BipolarQuant, DebugMarker, IntQuant, MultiThreshold, Quant, Rounding, Trunc, TruncV1
+from qonnx_core.errors import InvalidModel
+from qonnx_core.formats.reader import from_proto
+from qonnx_core.ops import (
+    BipolarQuant,
+    ChannelsLastBatchNormalization,
+    ChannelsLastMaxPool,
+    DebugMarker,
+    Im2Col,
+    IntQuant,
+    MultiThreshold,
+    Quant,
+    Rounding,
+    Trunc,
+    TruncV1,
+    XnorPopcountMatMul,
+)
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.testing.op_contract import example_model, run_op
 
@@ -164,6 +180,69 @@ def test_multithreshold_takes_empty_data(
         model.graph.inputs[0].shape = model.graph.outputs[0].shape = None
     feeds = {"v": x} if constants else {"v": x, "thresholds": thresholds}
     assert qonnx_core.compile_model(model).run(feeds)["y"].shape == shape
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int8, np.bool_])
+@pytest.mark.parametrize(
+    ("op", "parameters"),
+    [(BipolarQuant(), [np.float32(0.5)]), (MultiThreshold("UINT2"), [np.float32([[0.5, 1.5]])]),
+     (Quant(), [np.float32(0.5), np.float32(0), np.float32(4)]), (XnorPopcountMatMul(), [np.float32([[1], [0]])])],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_integer_data_are_refused_by_name_where_the_result_would_be_cut(
+    op: QonnxOp, parameters: list[Any], kind: Any
+) -> None:
+    with pytest.raises(InvalidModel, match=rf"op \({op.op_type}\): its data are of element type .*; expected FLOAT"):
+        run_op(op, np.ones((1, 2), kind), *parameters)
+
+
+@pytest.mark.parametrize(("bits", "message"), [
+    (np.float32([]), r"op \(Quant\): input bitwidth is empty"),
+    (np.asarray(["4"]), r"op \(Quant\): input bitwidth holds no numbers"),
+    (np.float32([2, 3]), r"op \(Quant\): inputs have shapes .*, which do not broadcast"),
+])  # fmt: skip
+@pytest.mark.parametrize("batch", ["N", 2])
+def test_a_bit_width_that_is_none_is_refused_by_name(bits: Array, message: str, batch: str | int) -> None:
+    """An empty one was taken for a width of one bit."""
+    model = example_model(Quant(), [np.ones((2, 3), np.float32), np.float32(1), np.float32(0), bits], constants=True)
+    model.graph.inputs[0].shape = ir.Shape([batch, 3])
+    with pytest.raises(InvalidModel, match=message):
+        qonnx_core.compile_model(model)
+
+
+@pytest.mark.parametrize(("layout", "shape"), [("NCHW", (2, 1, 4, 4)), ("NHWC", (2, 4, 4, 1)), ("", (2, 3))])
+def test_thresholds_of_more_channels_than_there_are_are_refused(layout: str, shape: tuple[int, ...]) -> None:
+    """One channel was counted against every row, and the output had as many channels."""
+    op = MultiThreshold("UINT2", data_layout=layout)
+    with pytest.raises(InvalidModel, match=r"op \(MultiThreshold\): its thresholds have 4 rows, .* expected 1 row"):
+        run_op(op, np.ones(shape, np.float32), np.zeros((4, 2), np.float32))
+
+
+def test_an_unknown_data_type_of_an_output_is_refused_by_name() -> None:
+    model = example_model(MultiThreshold("FOO"), [np.ones((1, 2), np.float32), np.zeros((1, 2), np.float32)],
+                          constants=True)  # fmt: skip
+    with pytest.raises(InvalidModel, match=r"op \(MultiThreshold\): out_dtype: .*found 'FOO'"):
+        from_proto(ir.to_proto(model))
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("shape", [(0, 6, 7, 2), (2, 1, 7, 2), (2, 6, 1, 2), (2, 6, 7, 0), (0, 1, 1, 2)])
+def test_im2col_gives_no_rows_where_there_are_no_windows(shape: tuple[int, ...], known: bool) -> None:
+    x = np.zeros(shape, np.float32)
+    model = example_model(Im2Col((1, 2), (2, 3), "(1,6,7,2)", (0, 1, 0, 0)), [x], constants=True)
+    if not known:
+        model.graph.inputs[0].shape = ir.Shape([None] * 4)
+    rows, columns = max(0, shape[1] - 1), max(0, (shape[2] + 1 - 3) // 2 + 1)
+    found = qonnx_core.compile_model(model).run({"x": x})["y"]
+    assert found.shape == (shape[0], rows, columns, 6 * shape[3])
+
+
+@pytest.mark.parametrize("op", [ChannelsLastMaxPool((1, 1)), ChannelsLastBatchNormalization()])
+def test_channels_last_operators_take_no_samples_of_any_rank(op: QonnxOp) -> None:
+    x = np.zeros((0, 3, 4, 2), np.float32)
+    model = example_model(op, [x, *([np.ones(2, np.float32)] * (len(op.inputs) - 1))], constants=True)
+    model.graph.inputs[0].shape = model.graph.outputs[0].shape = None
+    assert qonnx_core.compile_model(model).run({"x": x})["y"].shape == x.shape
 
 
 @SETTINGS

@@ -82,7 +82,11 @@ class Expander:
             op: the operator.
             x: the data; its element type has to be known, and its shape where the definition depends on it.
             parameters: the other inputs, as arrays where they are known.
+
+        Raises:
+            InvalidModel: the operator has no meaning for inputs of these types and shapes.
         """
+        op.check_operands(x, parameters)
         if type(op) in (Quant, IntQuant) and x.dtype in _WIDE and len(parameters) == 3:
             found = self._quantizer(op, x.dtype, *parameters)
             if found is not None:

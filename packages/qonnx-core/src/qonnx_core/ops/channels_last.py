@@ -105,6 +105,7 @@ class ChannelsLastMaxPoolV1(ChannelsLastOp):
     pads: tuple[int, ...] = ()
 
     op_type: ClassVar[str] = "MaxPool"
+    takes_integers: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ("x",)
     about: ClassVar[Mapping[str, str]] = {
         "x": "the data, (N, ..., C)",

@@ -24,6 +24,7 @@ class DebugMarker(QonnxOp):
         "export_debug_name": "the name under which a compiled model also gives the data",
     }
     broadcasts: ClassVar[bool] = False
+    takes_integers: ClassVar[bool] = True
 
     def variant(self) -> tuple[tuple[str, str | int], ...]:
         """Return nothing: the name changes no value."""

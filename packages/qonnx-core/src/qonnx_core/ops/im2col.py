@@ -51,6 +51,7 @@ class Im2Col(QonnxOp):
         "dilations": "distance of two elements of a window: rows, columns",
     }
     broadcasts: ClassVar[bool] = False
+    takes_integers: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pad_amount", self.pad_amount or (0, 0, 0, 0))
@@ -83,9 +84,10 @@ class Im2Col(QonnxOp):
         rows = op("Add", *_places(op, sizes[0], *steps[0], axes=(0, 2)))
         columns = op("Add", *_places(op, sizes[1], *steps[1], axes=(1, 3)))
         index = op("Add", op("Mul", rows, sizes[1]), columns)
-        pixels = op.node("Reshape", [self._padded(op, x, pads), _pixels_shape(op, x)])[0]
+        channels = _channels(op, x)
+        pixels = _reshaped(op, self._padded(op, x, pads), 1, op("Mul", *sizes), channels)
         windows = op.node("Gather", [pixels, index], {"axis": 1})[0]  # (N, H', W', kh, kw, C)
-        return op.node("Reshape", [windows, np.asarray([0, 0, 0, -1], dtype=np.int64)])[0]
+        return _reshaped(op, windows, 3, op("Mul", op("Mul", _item(op, kernel, 0), _item(op, kernel, 1)), channels))
 
     def _padded(self, op: Builder, x: ir.Value, pads: Operand) -> ir.Value:
         value = op.value(op.like(op.attribute("pad_value", self.pad_value), x))
@@ -136,14 +138,22 @@ def _size(op: Builder, x: ir.Value, axis: int) -> Operand:
     return op.node("Squeeze", [op.node("Shape", [x], {"start": axis, "end": axis + 1})[0]])[0]
 
 
-def _pixels_shape(op: Builder, x: ir.Value) -> Operand:
-    """Return the target ``(N, H * W, C)``."""
+def _channels(op: Builder, x: ir.Value) -> Operand:
     if x.shape is not None and len(x.shape) != 4:
         raise InvalidModel(f"its data have shape {x.shape}; expected (N, H, W, C). Check what it reads.")
-    if x.shape is not None and isinstance(x.shape[3], int):
-        return np.asarray([0, -1, x.shape[3]], dtype=np.int64)
-    channels = op.node("Shape", [x], {"start": 3})[0]
-    return op.node("Concat", [np.asarray([0, -1], dtype=np.int64), channels], {"axis": 0})[0]
+    return _size(op, x, 3)
+
+
+def _reshaped(op: Builder, x: ir.Value, kept: int, *sizes: Operand) -> ir.Value:
+    """Return the data with the first axes kept and the others of these sizes; any of them can be empty."""
+    vectors = [op("Reshape", size, np.asarray([1], dtype=np.int64)) for size in sizes]
+    if is_known(*vectors) and all(np.all(np.asarray(vector)) for vector in vectors):
+        target = np.concatenate([np.zeros(kept, np.int64), *(np.asarray(vector) for vector in vectors)])
+        return op.node("Reshape", [x, target])[0]
+    # A 0 for each axis that is kept would let onnxruntime write -1 for the computed size, which no empty axis allows.
+    lead = op.node("Shape", [x], {"start": 0, "end": kept})[0]
+    shape = op.node("Concat", [lead, *vectors], {"axis": 0})[0]
+    return op.node("Reshape", [x, shape], {"allowzero": 1})[0]
 
 
 def _places(

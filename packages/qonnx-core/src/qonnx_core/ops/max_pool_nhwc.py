@@ -38,6 +38,7 @@ class MaxPoolNHWC(QonnxOp):
         "ceil_mode": "1: a last window may reach beyond the end",
     }
     broadcasts: ClassVar[bool] = False
+    takes_integers: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_window("kernel_shape", self.kernel_shape, 2, 1)

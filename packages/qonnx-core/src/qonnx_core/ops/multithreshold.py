@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from qonnx_core.errors import InvalidModel
+from qonnx_core.errors import InvalidInput, InvalidModel
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ops.builder import Array, Builder, Operand, is_known
 from qonnx_core.ops.op import QonnxOp
@@ -64,6 +64,19 @@ class MultiThreshold(QonnxOp):
             raise InvalidModel(
                 f"its thresholds have shape {rows}; expected one row for all channels or for each, (C, T). "
                 "Reshape them."
+            )
+
+    def check_operands(self, data: ir.Value, parameters: Sequence[Operand]) -> None:
+        """Raise InvalidModel where the thresholds have neither one row nor one for each channel, too."""
+        super().check_operands(data, parameters)
+        rows = parameters[0].shape
+        if rows is None or data.shape is None or len(data.shape) < 2:
+            return
+        channels = data.shape[-1 if self.channels_last else 1]
+        if isinstance(channels, int) and isinstance(rows[0], int) and rows[0] not in (1, channels):
+            raise InvalidModel(
+                f"its thresholds have {rows[0]} rows, and its data {data.shape} have {channels} channels; expected 1 "
+                "row for all of them, or one for each. Check data_layout and the thresholds."
             )
 
     def body(self, op: Builder, *inputs: Operand) -> Operand:
@@ -141,13 +154,17 @@ class MultiThreshold(QonnxOp):
     def check(cls, node: ir.Node) -> None:
         """Raise InvalidModel where attributes, inputs or the shape of constant thresholds break the format."""
         made = cls.from_node(node)
-        DataType.parse(made.out_dtype)
+        where = f"{node.name or node.outputs[0].name} ({node.op_type})"
+        try:
+            DataType.parse(made.out_dtype)
+        except InvalidInput as error:
+            raise InvalidModel(f"{where}: out_dtype: {error}") from error
         rows = None if node.inputs[1] is None else node.inputs[1].const_value
         if rows is not None:
             try:
                 cls.check_shapes([None, tuple(int(str(dim)) for dim in rows.shape)])
             except InvalidModel as error:
-                raise InvalidModel(f"{node.name or node.outputs[0].name} ({node.op_type}): {error}") from error
+                raise InvalidModel(f"{where}: {error}") from error
 
 
 def _to_three_axes(op: Builder, v: Operand) -> ir.Value:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel
@@ -18,6 +19,8 @@ from qonnx_core.ops.rounding import Rounding
 
 DOMAIN = "qonnx.custom_op.general"
 _MAX_KNOWN = 4096
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
+_NO_NUMBERS = "OUSTc"  # kinds of numpy arrays
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class QonnxOp(ABC):
     output: ClassVar[str] = "y"
     broadcasts: ClassVar[bool] = True  # whether all inputs broadcast against each other, as in Add
     num_optional: ClassVar[int] = 0  # how many of the last inputs a node can leave out
+    takes_integers: ClassVar[bool] = False  # whether the definition is right for data of integer element types too
     batch_like: ClassVar[str] = ""  # the standard operator that treats the samples of a batch in the same way
     about: ClassVar[Mapping[str, str]] = {}  # what each input and attribute means, for schemas and documentation
 
@@ -68,6 +72,23 @@ class QonnxOp(ABC):
                     f"inputs have shapes {', '.join(str(shape) for shape in shapes)}, which do not broadcast; expected "
                     "parameters that do. Check the parameters."
                 )
+
+    def check_operands(self, data: ir.Value, parameters: Sequence[Operand]) -> None:
+        """Raise InvalidModel where the definition has no meaning for data and parameters of these types and shapes."""
+        if data.dtype is not None and data.dtype not in _FLOATS and not self.takes_integers:
+            raise InvalidModel(
+                f"its data are of element type {data.dtype.name}; expected FLOAT, FLOAT16 or DOUBLE. Put a Cast before "
+                "it, or export it with floats."
+            )
+        plain = True
+        for name, parameter in zip(self.inputs[1:], parameters, strict=False):
+            if isinstance(parameter, np.ndarray) and parameter.dtype.kind in _NO_NUMBERS:
+                raise InvalidModel(
+                    f"input {name} holds no numbers ({parameter.dtype}); expected some. Export it again."
+                )
+            plain = plain and isinstance(parameter, np.ndarray) and not parameter.ndim
+        if not plain:
+            self.check_shapes([_shape(data), *map(_shape, parameters)])
 
     def datatype(self, *inputs: Array | None) -> DataType | None:
         """Return the data type of the output where the known inputs determine it, else None."""
@@ -207,7 +228,15 @@ class QonnxOp(ABC):
         """Return the output of the definition, with everything that ``op`` knows about the inputs used."""
         data, *rest = inputs
         parameters = [known if isinstance(x, ir.Value) and (known := op.known(x)) is not None else x for x in rest]
+        if isinstance(data, ir.Value):
+            self.check_operands(data, parameters)
         return self.body(op, data, *parameters)
+
+
+def _shape(operand: Operand) -> tuple[int | str | None, ...] | None:
+    if not isinstance(operand, ir.Value):
+        return np.shape(operand)
+    return None if operand.shape is None else tuple(d if isinstance(d, int) else d.value for d in operand.shape)
 
 
 def _shown(attribute: ir.Attr) -> str:

@@ -50,7 +50,7 @@ class Quant(QonnxOp):
         low, high = bounds(op, signed, narrow, bitwidth)
         y = op("Add", op("Div", x, scale), zeropt)
         is_bipolar = _is_bipolar(op, signed, bitwidth)
-        if is_known(is_bipolar) and np.all(np.asarray(is_bipolar)):
+        if is_known(is_bipolar) and np.size(np.asarray(is_bipolar)) and np.all(np.asarray(is_bipolar)):
             y = bipolar(op, y)
         else:
             rounded = round_by(op, self.rounding_mode, clip(op, y, op.like(low, x), op.like(high, x)))

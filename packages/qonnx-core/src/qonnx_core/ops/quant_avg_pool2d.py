@@ -49,6 +49,7 @@ class QuantAvgPool2d(QonnxOp):
         "data_layout": "NCHW or NHWC",
     }
     broadcasts: ClassVar[bool] = False
+    takes_integers: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, least, most in (("stride", 1, 2**31), ("kernel", 1, 2**10), ("ibits", 1, 32), ("obits", 2, 32)):

@@ -84,7 +84,7 @@ def channels_first(op: Builder, x: Operand, rank: int | None) -> Operand:
         return x if rank < 3 else op.node("Transpose", [x], {"perm": [0, rank - 1, *range(1, rank - 1)]})[0]
     channels = op.node("Shape", [x], {"start": -1})[0]
     between = op.node("Shape", [x], {"start": 1, "end": -1})[0]
-    return _moved(op, x, [_any_size(), channels], [channels, between])
+    return _moved(op, x, [_product(op, between), channels], [channels, between])
 
 
 def channels_last(op: Builder, x: ir.Value, rank: int | None) -> ir.Value:
@@ -93,19 +93,19 @@ def channels_last(op: Builder, x: ir.Value, rank: int | None) -> ir.Value:
         return x if rank < 3 else op.node("Transpose", [x], {"perm": [0, *range(2, rank), 1]})[0]
     channels = op.node("Shape", [x], {"start": 1, "end": 2})[0]
     between = op.node("Shape", [x], {"start": 2})[0]
-    return _moved(op, x, [channels, _any_size()], [between, channels])
+    return _moved(op, x, [channels, _product(op, between)], [between, channels])
 
 
-def _any_size() -> Operand:
-    return np.asarray([-1], dtype=np.int64)
+def _product(op: Builder, sizes: Operand) -> Operand:
+    return op.node("ReduceProd", [sizes], {"keepdims": 1})[0]
 
 
 def _moved(op: Builder, x: ir.Value, before: Sequence[Operand], after: Sequence[Operand]) -> ir.Value:
     """Reshape to ``(N, *before)`` of two axes, swap these, and reshape to ``(N, *after)``."""
     samples = op.node("Shape", [x], {"start": 0, "end": 1})[0]
-    flat = op.node("Reshape", [x, op.node("Concat", [samples, *before], {"axis": 0})[0]])[0]
+    flat = op.node("Reshape", [x, op.node("Concat", [samples, *before], {"axis": 0})[0]], {"allowzero": 1})[0]
     swapped = op.node("Transpose", [flat], {"perm": [0, 2, 1]})[0]
-    return op.node("Reshape", [swapped, op.node("Concat", [samples, *after], {"axis": 0})[0]])[0]
+    return op.node("Reshape", [swapped, op.node("Concat", [samples, *after], {"axis": 0})[0]], {"allowzero": 1})[0]
 
 
 def rank_of(x: Operand) -> int | None:
