@@ -64,6 +64,14 @@ def test_a_mapping_says_what_belongs_together() -> None:
     np.testing.assert_array_equal(found["s"], X * 2 + np.maximum(X, 0))
 
 
+def test_one_output_feeds_several_inputs() -> None:
+    merged = merge_models(model(FIRST), model(SECOND), mapping={"m": ["m", "other"]})
+    assert names(merged.graph.inputs) == ["x"]
+    np.testing.assert_array_equal(qonnx_core.compile_model(merged).run({"x": X})["s"], X * 4)
+    with pytest.raises(InvalidInput, match="each input of the second model in one pair"):
+        merge_models(model(FIRST), model(SECOND), mapping={"m": ["m"], "r": ["other", "m"]})
+
+
 def test_opsets_are_brought_together_and_functions_put_in_place() -> None:
     text = """<ir_version: 10, opset_import: ["": 21, "local": 1]> g (float[N, 4] m) => (float[N, 4] y)
       { y = local.Twice(m) } <opset_import: ["": 21], domain: "local"> Twice (a) => (b) { b = Add(a, a) }"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -16,7 +16,9 @@ from qonnx_core.ir.verify import verify
 from qonnx_core.passes.infer_shapes import InferShapes
 
 
-def merge_models(first: ir.Model, second: ir.Model, *, mapping: Mapping[str, str] | None = None) -> ir.Model:
+def merge_models(
+    first: ir.Model, second: ir.Model, *, mapping: Mapping[str, str | Sequence[str]] | None = None
+) -> ir.Model:
     """Return a model that computes the second one of what the first one gives; neither is changed.
 
     Inputs are those of the first model, then those of the second that nothing feeds. Outputs are those of the first
@@ -28,8 +30,9 @@ def merge_models(first: ir.Model, second: ir.Model, *, mapping: Mapping[str, str
     Args:
         first: the model in front.
         second: the model behind it.
-        mapping: ``{output of the first: input of the second}``. By default every input of the second model that has
-            the name of an output of the first; where no name is the same, all of them by their positions.
+        mapping: ``{output of the first: input of the second}``, or a list of inputs that it feeds. By default every
+            input of the second model that has the name of an output of the first; where no name is the same, all of
+            them by their positions.
 
     Raises:
         InvalidInput: the mapping names what is not there, or nothing fits.
@@ -55,7 +58,9 @@ def merge_models(first: ir.Model, second: ir.Model, *, mapping: Mapping[str, str
     return front
 
 
-def _joined(front: ir.Model, back: ir.Model, mapping: Mapping[str, str] | None) -> dict[ir.Value, ir.Value]:
+def _joined(
+    front: ir.Model, back: ir.Model, mapping: Mapping[str, str | Sequence[str]] | None
+) -> dict[ir.Value, ir.Value]:
     """Return ``{input of the second: output of the first}``, checked."""
     outputs = {value.name or "": value for value in front.graph.outputs}
     inputs = {value.name or "": value for value in back.graph.inputs}
@@ -68,14 +73,14 @@ def _joined(front: ir.Model, back: ir.Model, mapping: Mapping[str, str] | None) 
                     f"{', '.join(inputs)}; expected equal names, or as many of both. Say which belong together."
                 )
             mapping = dict(zip(outputs, inputs, strict=True))
-    for given, known, what in ((mapping.keys(), outputs, "output of the first"),
-                               (mapping.values(), inputs, "input of the second")):  # fmt: skip
-        for name in given:
+    pairs = [(source, name) for source, fed in mapping.items() for name in ((fed,) if isinstance(fed, str) else fed)]
+    for place, known, what in ((0, outputs, "output of the first"), (1, inputs, "input of the second")):
+        for name in (pair[place] for pair in pairs):
             if name not in known:
                 raise InvalidInput(f"merge: {name!r} is no {what} model; expected one of {', '.join(known)}.")
-    if not mapping or len(set(mapping.values())) != len(mapping):
+    if not pairs or len({name for _, name in pairs}) != len(pairs):
         raise InvalidInput("merge: expected at least one pair, and each input of the second model in one pair.")
-    joined = {inputs[name]: outputs[source] for source, name in mapping.items()}
+    joined = {inputs[name]: outputs[source] for source, name in pairs}
     for target, source in joined.items():
         _check_pair(source, target)
     return joined
