@@ -7,7 +7,7 @@ import onnx.parser
 import pytest
 
 import qonnx_core
-from qonnx_core.errors import InvalidInput
+from qonnx_core.errors import InvalidInput, Unsupported
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.testing.random_mlp import MlpShape, random_mlp
 
@@ -68,6 +68,13 @@ def test_sequences_are_left_out_of_patterns() -> None:
     assert list(compiled(body).run({"x": X}, "*")) == ["y", "x"]
     with pytest.raises(InvalidInput, match="tensor 's': is a sequence of tensors; expected a single one"):
         compiled(body).run({"x": X}, "s")
+
+
+def test_an_input_that_is_a_sequence_is_refused_by_name() -> None:
+    text = """g (seq(float[N, 4]) s, int64 i) => (float[N, 4] y) { y = SequenceAt(s, i) }"""
+    model = from_proto(onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 18]> {text}'))
+    with pytest.raises(Unsupported, match="input s: is a sequence of tensors; expected one tensor"):
+        qonnx_core.compile_model(model)
 
 
 def test_every_tensor_of_a_deep_model_comes_at_once_with_the_same_bits() -> None:

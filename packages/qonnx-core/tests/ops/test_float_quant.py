@@ -12,11 +12,12 @@ from hypothesis.extra.numpy import arrays
 from onnx import parser
 
 from qonnx_core.errors import InvalidModel
+from qonnx_core.execute.compiled import compile_model
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.ir.annotations import get_datatype
 from qonnx_core.ops import FloatQuant, Rounding
 from qonnx_core.passes.infer_datatypes import InferDataTypes
-from qonnx_core.testing.op_contract import run_op
+from qonnx_core.testing.op_contract import example_model, run_op
 
 F32 = np.float32
 KINDS = {
@@ -106,6 +107,21 @@ def test_any_data_equal_the_oracle(x, scale, kind, mode, beyond) -> None:
 def test_any_format_equals_the_oracle(x, e, m, bias, mode) -> None:
     kind = (e, m, bias, 2.0**100)
     np.testing.assert_array_equal(quantize(x, 1.0, kind, mode), oracle(x, 1.0, kind, mode))
+
+
+@pytest.mark.parametrize("constants", [True, False])
+@pytest.mark.parametrize(("mantissa", "bias"), [(2.5, 7), (0.25, 7), (3, 0.5), (1.75, -0.25)])
+def test_widths_that_are_no_whole_numbers_shrink_the_step(mantissa: float, bias: float, constants: bool) -> None:
+    """A mantissa of 2.5 bits was taken for one of 2: the step of each binade was a power of two."""
+    x = F32([1.2, -0.3, 5.9, 0.001, 1000, 0])
+    m, b = float(F32(mantissa)), float(F32(bias))
+    exponent = np.frexp(np.where(x == 0, 1e-30, x).astype(np.float64))[1] - 1
+    step = 2.0 ** np.maximum(exponent - m, 1 - b - m)
+    top = min((2 - 2.0**-m) * 2.0 ** (2.0**4 - 1 - b), 448)
+    inputs = [x, *map(F32, (1, 4, mantissa, bias, 448))]
+    feeds = dict(zip(FloatQuant.inputs, inputs[: 1 if constants else None], strict=False))
+    found = compile_model(example_model(FloatQuant(), inputs, constants=constants)).run(feeds)["y"]
+    np.testing.assert_array_equal(found, np.clip(np.round(x / step) * step, -top, top).astype(np.float32))
 
 
 def test_just_below_a_power_of_two_the_grid_is_that_of_the_binade_below() -> None:

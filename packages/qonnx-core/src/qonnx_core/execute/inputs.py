@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qonnx_core.errors import InvalidInput
+from qonnx_core.errors import InvalidInput, Unsupported
 
 Array = NDArray[Any]
 
@@ -30,7 +30,18 @@ class ExpectedInput:
 
 
 def expected_inputs(values: Sequence[ir.Value]) -> tuple[ExpectedInput, ...]:
-    """Return what the inputs of a graph take."""
+    """Return what the inputs of a graph take.
+
+    Raises:
+        Unsupported: an input is a sequence of tensors.
+    """
+    for value in values:
+        kind = value.type.elem_type if isinstance(value.type, ir.OptionalType) else value.type
+        if isinstance(kind, ir.SequenceType):
+            raise Unsupported(
+                f"input {value.name}: is a sequence of tensors; expected one tensor, because every input is given as "
+                "one array. Cut the model behind what reads the sequence."
+            )
     return tuple(
         ExpectedInput(
             value.name or "",

@@ -39,7 +39,8 @@ def prepare(model: ir.Model) -> Prepared:
 
     Raises:
         InvalidModel: the model breaks its format, or its shapes contradict each other.
-        Unsupported: an operator belongs to the format, but nothing here defines it, or a tensor would be too large.
+        Unsupported: an operator belongs to the format, but nothing here defines it, a tensor would be too
+            large, or an input is a sequence of tensors.
     """
     check_standard_nodes(model)
     check_growth(model)

@@ -95,7 +95,10 @@ class FloatQuant(QonnxOp):
         wide = op.cast(op("Div", x, scale), kind)
         high, low, unit, top = (op.cast(number, kind) for number in (high, low, unit, top))
         size = clip(op, op("Abs", wide), low, high)
-        step = _power_of_two_below(op, size, unit, kind)
+        if _is_power_of_two(unit):
+            step = _power_of_two_below(op, size, unit, kind)
+        else:
+            step = op("Mul", _power_of_two_below(op, size, op.cast(one, kind), kind), unit)
         if kind is _DOUBLE:
             step = op("Max", step, op("Mul", low, unit))  # a bias that is no whole number
         kept = op("Mul", round_by(op, self.rounding_mode, op("Div", wide, step)), step)
@@ -136,6 +139,11 @@ class FloatQuant(QonnxOp):
         if not 1 <= exponent_bits <= 11 or not 0 <= mantissa_bits <= 52:
             return None
         return DataType.minifloat(exponent_bits, mantissa_bits, bias)
+
+
+def _is_power_of_two(number: Operand) -> bool:
+    """Return whether all of it is known to be powers of two."""
+    return is_known(number) and bool(np.all(np.frexp(np.asarray(number))[0] == 0.5))
 
 
 def _power_of_two_below(op: Builder, size: Operand, unit: Operand, kind: ir.DataType) -> Operand:
