@@ -40,6 +40,11 @@ def test_tables_in_a_pipe_have_one_line_a_row_and_heed_columns(model: Path) -> N
     assert max(len(line) for line in narrow.splitlines()) == 60
 
 
+@pytest.mark.parametrize("columns", ["0", "many"])
+def test_columns_that_are_no_width_are_not_heeded(columns: str, model: Path) -> None:
+    assert said("info", model, columns=columns) == said("info", model)
+
+
 def test_help_fills_the_width_and_shows_brackets() -> None:
     prune = said("prune", "--help", columns="100")
     assert "{tensor: {axis: [channels]}}" in prune

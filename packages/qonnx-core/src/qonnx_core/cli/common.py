@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -82,12 +83,20 @@ def console() -> Console:
 
     Where standard output is a pipe or a file, lines are as wide as tables like; COLUMNS, where it is set, decides.
     """
-    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
+    return Console(width=_width(sys.stdout))
 
 
 def progress_console() -> Console:
-    """Return the console for progress and remarks, on standard error."""
-    return Console(stderr=True)
+    """Return the console for progress and remarks, on standard error, of a width found in the same way."""
+    return Console(stderr=True, width=_width(sys.stderr))
+
+
+def _width(stream: TextIO) -> int | None:
+    """Return the columns of a stream; None where COLUMNS decides, unless it is 0, which some programs set."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return None
+    return shutil.get_terminal_size().columns if stream.isatty() else WIDE
 
 
 def print_json(value: object) -> None:
