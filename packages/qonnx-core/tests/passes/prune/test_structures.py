@@ -237,6 +237,21 @@ STRUCTURES: dict[str, tuple[str, Channels, dict[str, list[int]]]] = {
         {"s": {1: {1}}},
         {"a": [3, 3, 1, 1], "d": [2, 3, 1, 1]},
     ),
+    "channels shuffled between groups": (
+        """g (float[N, 3, 4, 4] x) => (y) <float[8, 3, 1, 1] a, float[8, 4, 1, 1] c, float[2, 8, 1, 1] d,
+        int64[5] two = {0, 2, 4, 4, 4}, int64[4] one = {0, 8, 4, 4}> { s = Conv(x, a) h = Reshape(s, two)
+        t = Transpose<perm = [0, 2, 1, 3, 4]>(h) q = Reshape(t, one) r = Conv<group = 2>(q, c) y = Conv(r, d) }""",
+        {"q": {1: {2, 6}}},
+        {"a": [4, 3, 1, 1], "c": [8, 2, 1, 1], "d": [2, 8, 1, 1]},
+    ),
+    "shuffled and joined branches": (
+        """g (float[N, 3, 4, 4] x) => (y) <float[8, 3, 1, 1] a, float[4, 4, 1, 1] b, float[2, 8, 1, 1] d,
+        int64[5] two = {0, 2, 4, 4, 4}, int64[4] one = {0, 8, 4, 4}> { s = Conv(x, a)
+        l, r = Split<axis = 1, num_outputs = 2>(s) e = Conv(r, b) j = Concat<axis = 1>(l, e) h = Reshape(j, two)
+        t = Transpose<perm = [0, 2, 1, 3, 4]>(h) q = Reshape(t, one) y = Conv(q, d) }""",
+        {"l": {1: {1}}},
+        {"a": [7, 3, 1, 1], "b": [3, 4, 1, 1], "d": [2, 6, 1, 1]},
+    ),
     "a whole attention head": (
         ATTENTION,
         {"q": {1: {0}}},
@@ -287,11 +302,7 @@ def test_channels_of_zeros_leave_a_structure_without_a_trace(name: str, seed: in
     check_pass(PruneChannels(zero_channels=True), model, samples(model))
 
 
-SHUFFLE = """g (float[N, 3, 4, 4] x) => (y) <float[8, 3, 1, 1] a, float[2, 8, 1, 1] d, int64[5] two = {0, 2, 4, 4, 4},
-  int64[4] one = {0, 8, 4, 4}> { s = Conv(x, a) h = Reshape(s, two) t = Transpose<perm = [0, 2, 1, 3, 4]>(h)
-  q = Reshape(t, one) y = Conv(q, d) }"""
 KEPT: list[tuple[str, Channels, str]] = [
-    (SHUFFLE, {"s": {1: {1}}}, r"q \(Reshape\) joins it with other axes"),
     (ATTENTION, {"q": {3: {0}}}, r"q1 \(Reshape\) joins it with other axes"),
     (f"g (float[N, 3, 4, 4] x) => (y) <{A}, float[4] c> {{ s = Conv(x, a) t = Transpose<perm = [0, 2, 3, 1]>(s)"
      " l = LayerNormalization(t, c) q = Transpose<perm = [0, 3, 1, 2]>(l) y = Conv(q, d) }",

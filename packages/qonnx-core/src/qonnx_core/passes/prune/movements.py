@@ -96,10 +96,37 @@ def _channel(value: ir.Value, axes: Sequence[int], rank: int) -> int:
     layout = get_layout(value)
     if layout is not None and len(layout) == rank and "C" in layout and layout.index("C") in axes:
         return layout.index("C")
+    shuffled = _within_groups(value, axes, rank)
+    if shuffled is not None:
+        return shuffled
     producer = value.producer()
     if rank > 2 and rank - 1 in axes and producer is not None and _gives_channels_last(producer):
         return rank - 1
     return axes[0]
+
+
+def _within_groups(value: ir.Value, axes: Sequence[int], rank: int) -> int | None:
+    """Return the axis of the channels of a group where a shuffle swaps it with that of the groups, else None.
+
+    A shuffle splits the channels in two axes, swaps these and joins them again; the groups stay, and each can lose the
+    same channels.
+    """
+    if len(axes) != 2 or axes[1] != axes[0] + 1:
+        return None
+    swap = list(range(rank))
+    swap[axes[0]], swap[axes[1]] = axes[1], axes[0]
+    producer, readers = value.producer(), [use.node for use in value.uses()]
+    if producer is not None and _swaps(producer, swap):
+        source = producer.inputs[0].producer() if producer.inputs[0] is not None else None
+        return axes[0] if source is not None and source.op_type == "Reshape" else None
+    if producer is not None and producer.op_type == "Reshape" and len(readers) == 1 and _swaps(readers[0], swap):
+        behind = [use.node for use in readers[0].outputs[0].uses()]
+        return axes[1] if behind and all(node.op_type == "Reshape" for node in behind) else None
+    return None
+
+
+def _swaps(node: ir.Node, perm: list[int]) -> bool:
+    return node.op_type == "Transpose" and list(node.attributes.get_ints("perm") or ()) == perm
 
 
 def _gives_channels_last(node: ir.Node) -> bool:

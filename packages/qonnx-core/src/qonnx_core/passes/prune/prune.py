@@ -55,7 +55,7 @@ class PruneChannels:
     ``channels`` is ``{tensor: {axis: channels}}``, counted in the model as it is: a second run would remove others.
     ``zero_channels`` adds all that change nothing; with ``input_grids``, all that change nothing for inputs on these
     grids, such as channels that a Relu always stops. Whole groups go: through elementwise operators, quantizers,
-    normalization, residual sums, concatenation, reshapes, depthwise and grouped convolutions.
+    normalization, residual sums, concatenation, reshapes, channel shuffles, depthwise and grouped convolutions.
     """
 
     channels: Channels = field(default_factory=dict)
