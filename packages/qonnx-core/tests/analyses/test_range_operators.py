@@ -210,6 +210,18 @@ CASES = {
         "float[N, 2] x", "float[N, 2] y", "b = LessOrEqual(x, c) n = Not(b) y = Where(n, d, x)",
         "float[2] c = {-99, 99}, float[2] d = {1, -4}",
     ),
+    "relu as a choice": ("float[N, 2] x", "float[N, 2] y", "b = Greater(x, z) y = Where(b, x, z)", "float z = {0}"),
+    "leaky relu as a choice": (
+        "float[N, 2] x", "float[N, 2] y", "m = Add(x, d) b = Less(m, z) s = Mul(m, a) y = Where(b, s, m)",
+        "float z = {0}, float a = {0.25}, float[2] d = {0.25, -7}",
+    ),
+    "magnitude as a choice": (
+        "float[N, 2] x", "float[N, 2] y", "m = Add(x, d) b = GreaterOrEqual(m, z) n = Neg(m) y = Where(b, m, n)",
+        "float z = {0}, float[2] d = {0.25, -7}",
+    ),
+    "limits as choices of channels": (
+        "float[N, 3] x", "float[N, 3] y", "b = LessOrEqual(c, x) y = Where(b, x, c)", "float[3] c = {0.5, -99, 1}",
+    ),
     "both of two flags": (
         "float[N, 3] x", "float[N, 3] y", "b = Less(x, c) h = GreaterOrEqual(d, x) a = And(b, h) y = Cast<to = 1>(a)",
         "float[3] c = {99, -99, 0}, float[3] d = {99, 99, 99}",

@@ -10,6 +10,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
+from qonnx_core.analyses.ranges.branches import branches
 from qonnx_core.analyses.ranges.curves import UNARY
 from qonnx_core.analyses.ranges.elementwise import ELEMENTWISE
 from qonnx_core.analyses.ranges.extent import Extent, Lattice, between, fitted, on_lattice, reals, unbounded
@@ -106,7 +107,8 @@ class Walk:
             rule = rule_of(node)
             if rule is None:
                 raise Unsupported("no range of this operator is known; a quantizer behind it bounds it again")
-            found = rule(Operation(node, inputs, self._opset))
+            operands = branches(node, inputs, self._of, self._opset) if node.op_type == "Where" else inputs
+            found = rule(Operation(node, operands, self._opset))
         except Unsupported as error:
             found = [unbounded(f"{where}: {error}", axis)]
         except (ArithmeticError, IndexError, TypeError, ValueError) as error:
