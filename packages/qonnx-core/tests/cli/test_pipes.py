@@ -240,3 +240,30 @@ def test_a_full_disk_leaves_nothing_and_is_told_with_the_file(
     assert done.returncode == 1
     assert f"{names}: cannot be written (File too large); expected room on the disk." in done.stderr
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["ingest", "-"], "source -: stands for a pipe; expected a file"),
+        (["build", "-", "-o", "out"], "model -: stands for a pipe; expected a file"),
+        (["build", "{model}", "-o", "-"], "--output -: stands for a pipe; expected a folder for the build"),
+        (["partition", "{model}", "--rules", "r.yaml", "-o", "-"], "--output -: stands for a pipe; expected a folder"),
+        (["stats", "{model}", "--data", "x.npy", "--plots", "-"], "--plots -: stands for a pipe; expected a folder"),
+    ],
+)
+def test_a_dash_that_can_be_no_stream_is_refused(
+    arguments: list[str], sentence: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*(word.format(model=model) for word in arguments))
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert sentence in done.stderr.decode()
+    assert not Path("-").exists()
+
+
+def test_an_ingested_model_goes_to_standard_output(model: Path) -> None:
+    done = run("ingest", model, "-o", "-")
+    assert done.returncode == 0
+    assert len(load_bytes(done.stdout).graph) == len(load(model).graph)
+    assert b"standard output: " in done.stderr

@@ -9,7 +9,16 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from qonnx_core.cli.common import InputTypeOption, JsonOption, ModelArgument, console, input_types, print_json, table
+from qonnx_core.cli.common import (
+    InputTypeOption,
+    JsonOption,
+    ModelArgument,
+    console,
+    input_types,
+    print_json,
+    require_no_stdio,
+    table,
+)
 from qonnx_core.errors import InvalidInput
 
 NAME = "build"
@@ -64,6 +73,8 @@ def command(
     from qonnx_core.build.config import MIXED
     from qonnx_core.cli.progress import shown
 
+    require_no_stdio(model, "model", "a file, because a build that goes on reads it again")
+    require_no_stdio(output, "--output", "a folder for the build")
     try:
         config = BuildConfig(
             source=model,

@@ -201,6 +201,12 @@ def output_path(output: Path | None, model: Path, suffix: str) -> Path:
     return STDIO if is_stdio(model) else model.with_name(f"{model.stem}_{suffix}.onnx")
 
 
+def require_no_stdio(path: Path | None, option: str, what: str) -> None:
+    """Raise InvalidInput where ``-`` is given for something that is no stream, such as a folder."""
+    if is_stdio(path):
+        raise InvalidInput(f"{option} -: stands for a pipe; expected {what}. Give a path.")
+
+
 def spoken(path: Path) -> str:
     """Return how remarks name a place to read or write."""
     return "standard output" if is_stdio(path) else str(path)

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from qonnx_core.cli.common import JsonOption, console, print_json
+from qonnx_core.cli.common import (
+    JsonOption,
+    output_option,
+    print_json,
+    remarks_console,
+    require_no_stdio,
+    spoken,
+    write_model,
+)
 
 NAME = "ingest"
 HELP = """Convert a saved framework model to QONNX through the frontend that recognizes it, and verify it on the way.
@@ -18,20 +26,22 @@ with export_brevitas.export_qonnx(model, args, path)."""
 
 def command(
     source: Annotated[Path, typer.Argument(help="The saved model, e.g. a Keras .h5 file.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; default SOURCE.onnx.")] = None,
+    output: Annotated[Path | None, output_option("SOURCE.onnx")] = None,
     frontend: Annotated[
         str | None, typer.Option("--frontend", help="Use this frontend instead of asking each.")
     ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Convert a saved model."""
-    from qonnx_core import plugins, save
+    from qonnx_core import plugins
     from qonnx_core.build.config import require_file
     from qonnx_core.build.prepare import read_source
     from qonnx_core.errors import InvalidInput
 
+    require_no_stdio(source, "source", "a file, which frontends look at as a whole")
     require_file(source, "a saved model")
     target = output or source.with_suffix(".onnx")
+    out = remarks_console(target, json_output)
     if frontend is None:
         model = read_source(source)
     else:
@@ -45,8 +55,8 @@ def command(
         raise InvalidInput(
             f"{source}: is a QONNX file already; expected --output for a changed one. Use `qonnx clean`."
         )
-    save(model, target)
+    write_model(model, target)
     if json_output:
         print_json({"output": str(target), "nodes": len(model.graph)})
     else:
-        console().print(f"{target}: {len(model.graph)} nodes, verified against {source.name}", markup=False)
+        out.print(f"{spoken(target)}: {len(model.graph)} nodes, verified against {source.name}", markup=False)

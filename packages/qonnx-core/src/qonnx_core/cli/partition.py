@@ -15,6 +15,7 @@ from qonnx_core.cli.common import (
     input_types,
     print_json,
     read_and_clean,
+    require_no_stdio,
     table,
 )
 from qonnx_core.cli.data import check_places, text_file
@@ -45,6 +46,7 @@ def command(
     from qonnx_core.partition import partition as cut
 
     check_places(model, rules)
+    require_no_stdio(output, "--output", "a folder for the parts")
     if output.exists() and not output.is_dir():
         raise InvalidInput(f"{output}: is no folder; expected one for the parts. Choose another --output.")
     read_rules = Rules.from_file(text_file(rules))

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from qonnx_core.cli.common import JsonOption, ModelArgument, console, print_json, read_and_clean, read_model, table
+from qonnx_core.cli.common import (
+    JsonOption,
+    ModelArgument,
+    console,
+    print_json,
+    read_and_clean,
+    read_model,
+    require_no_stdio,
+    table,
+)
 from qonnx_core.cli.data import (
     AllowNanOption,
     BatchSizeOption,
@@ -51,6 +60,7 @@ def command(
     from qonnx_core.analyses.statistics import Collector
 
     check_places(model, data)
+    require_no_stdio(plots, "--plots", "a folder for the plots")
     how = Preparation(pixels=pixels, center=center, allow_nan=allow_nan)
     original, graph = (read_model(model),) * 2 if as_stored else read_and_clean(model)
     with data_file(data) as file:
