@@ -131,7 +131,7 @@ def _onto_grid(model: ir.Model, step: FixedPointQuantizeParams) -> list[dict[str
     report = step.apply(model)
     if not report:
         readers = step.readers_of_constants(model)
-        kinds = " and ".join(step.op_types)
+        kinds = " or ".join(step.op_types)
         raise InvalidInput(
             f"quantize: there is nothing to round: no {kinds} of the model reads a constant float; expected one. "
             + (f"Say which do, with --op-type {' or '.join(readers)}." if readers else "No other operator does either.")
