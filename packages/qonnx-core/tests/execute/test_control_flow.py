@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx.parser
 import onnx_ir as ir
@@ -104,6 +106,50 @@ def test_functions_of_the_file_run_and_call_each_other(opset: str) -> None:
     found = compiled.run({"x": x}, ["i"])
     np.testing.assert_array_equal(found["i"], quantized(x, 2))
     np.testing.assert_array_equal(found["y"], np.maximum(quantized(x, 2), 0))
+
+
+@pytest.mark.parametrize(("call", "wanted"), [
+    ("local.outer(x)", [2, -2]), ('local.outer<mode = "CEIL">(x)', [3, -1.5]),
+    ('local.outer<mode = "CEIL", signed = 1>(x)', [3, -3]),
+])  # fmt: skip
+def test_attributes_of_functions_have_defaults_and_are_passed_on(call: str, wanted: list[float]) -> None:
+    """Also a text: the rounding mode of a quantizer two functions further in."""
+    imports = '["": 18, "qonnx.custom_op.general": 1, "local": 1]'
+    body = f"""g (float[N, 2] x) => (float[N, 2] y) {{ y = {call} }}
+    <domain: "local", opset_import: {imports}> inner <signed: int = 1, mode: string = "ROUND"> (x) => (y)
+      {{ s = Constant<value = float {{0.5}}>() z = Constant<value = float {{0}}>() b = Constant<value = float {{4}}>()
+         y = qonnx.custom_op.general.Quant<signed: int = @signed, rounding_mode: string = @mode>(x, s, z, b) }}
+    <domain: "local", opset_import: {imports}> outer <mode: string = "FLOOR", signed: int = 0> (x) => (y)
+      {{ a = local.inner<mode: string = @mode>(x) b = local.inner<mode: string = @mode, signed: int = @signed>(x)
+         y = Add(a, b) }}"""
+    (found,) = qonnx_core.compile_model(build(body)).run({"x": np.float32([[1.2, -1.6]])}).values()
+    assert found.tolist() == [wanted]
+
+
+def test_functions_of_one_name_are_told_apart_by_their_overload() -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["": 18, "local": 1]>
+      g (float[N, 2] x) => (float[N, 2] y) { a = local.f(x) y = local.f(a) }
+      <domain: "local", opset_import: ["": 18]> f (x) => (y) { y = Relu(x) }
+      <domain: "local", opset_import: ["": 18]> f (x) => (y) { y = Neg(x) }""")
+    proto.functions[1].overload = proto.graph.node[1].overload = "negative"
+    (found,) = qonnx_core.compile_model(from_proto(proto)).run({"x": np.float32([[3, -4]])}).values()
+    assert found.tolist() == [[-3, 0]]
+
+
+@pytest.mark.parametrize(("body", "wanted"), [
+    ("g (float[N, 2] x) => (float[N, 2] x) { }", [[[3, -4]]]),
+    ("g (float[N, 2] x) => (float[N, 2] x, float[N, 2] y) { y = Relu(x) }", [[[3, -4]], [[3, 0]]]),
+    ("g (float[N, 2] x) => (float[N, 2] y) { y, m = Dropout(x) }", [[[3, -4]]]),
+])  # fmt: skip
+@pytest.mark.parametrize("clean", [False, True])
+def test_a_graph_input_can_be_an_output(body: str, wanted: list[Any], clean: bool) -> None:
+    proto = onnx.parser.parse_model(HEAD + body)
+    for node in proto.graph.node:
+        node.output[:] = ["" if name == "m" else name for name in node.output]  # an optional output without a name
+    model = from_proto(proto)
+    model = qonnx_core.cleanup_model(model) if clean else model
+    found = qonnx_core.compile_model(model).run({model.graph.inputs[0].name: np.float32([[3, -4]])})
+    assert [array.tolist() for array in found.values()] == wanted
 
 
 @pytest.mark.parametrize(("body", "name", "node"), [(LOOP, "q", "Loop"), (LOOP, "q*", "Loop"), (NESTED, "p", "Loop"),

@@ -104,6 +104,35 @@ def test_a_trunc_of_the_other_version_is_refused(version: int, inputs: str) -> N
         from_proto(parse(TRUNC.format(version=version, inputs=inputs)))
 
 
+@pytest.mark.parametrize(("general", "brevitas", "inputs"), [
+    (1, 2, ("x, s, z, i, o", "a, s, z, i, s, o")), (2, 1, ("x, s, z, i, s, o", "a, s, z, i, o")),
+    (None, 2, ("x, s, z, i, o", "a, s, z, i, s, o")),
+])  # fmt: skip
+def test_a_mixture_of_trunc_versions_under_two_names_of_the_domain_is_refused(
+    general: int | None, brevitas: int, inputs: tuple[str, str]
+) -> None:
+    imports = f'"": 18, "onnx.brevitas": {brevitas}' + (f', "qonnx.custom_op.general": {general}' if general else "")
+    text = f"""<ir_version: 8, opset_import: [{imports}]> g (float[4] x) => (float[4] y)
+      <float s = {{1}}, float z = {{0}}, float i = {{8}}, float o = {{4}}>
+      {{ a = qonnx.custom_op.general.Trunc({inputs[0]}) y = onnx.brevitas.Trunc({inputs[1]}) }}"""
+    with pytest.raises(InvalidModel, match=r"Trunc.* takes .* are those of version"):
+        from_proto(parse(text))
+
+
+def test_several_names_of_the_domain_in_one_model_become_one() -> None:
+    model = from_proto(
+        parse("""<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1, "onnx.brevitas": 1,
+      "finn.custom_op.general": 1, "finn": 1]> g (float[N, 4] x) => (float[N, 4] y)
+      <float s = {1}, float z = {0}, float b = {4}, float[1, 3] t = {0, 1, 2}>
+      { a = qonnx.custom_op.general.IntQuant(x, s, z, b) c = onnx.brevitas.Quant(a, s, z, b)
+        d = finn.custom_op.general.BipolarQuant(c, s) y = finn.MultiThreshold<out_dtype = "UINT2">(d, t) }""")
+    )
+    assert {node.domain for node in model.graph} == {"qonnx.custom_op.general"}
+    assert dict(model.opset_imports) == {"": 21, "qonnx.custom_op.general": 1}
+    (found,) = qonnx_core.compile_model(model).run({"x": np.float32([[-3, 0, 0.4, 9]])}).values()
+    assert found.tolist() == [[0, 2, 2, 2]]
+
+
 def test_the_version_of_trunc_follows_the_import() -> None:
     from qonnx_core.ops import Trunc, TruncV1, op_of
 
