@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from qonnx_core.analyses.ranges import tensor_ranges
 from qonnx_core.cli.app import app
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.ir.grid import Grid
+from qonnx_core.passes.streamline.ranges import smallest_datatype
 from qonnx_core.testing.random_mlp import MlpShape, random_mlp
 
 HEAD = '<ir_version: 10, opset_import: ["": 21, "qonnx.custom_op.general": 1]>'
@@ -213,3 +215,39 @@ def test_whole_numbers_are_seen_whatever_the_scale() -> None:
     assert [str(found[name].whole) for name in ("global_out", "global_out_1", "Mul_0_out0")] == [
         "BINARY", "BINARY", "None",
     ]  # fmt: skip
+
+
+def subsets(terms: list[list[int]]) -> tuple[int, int]:
+    """Return the smallest and the largest sum of any of the terms, each of which is one of its numbers."""
+    found = [sum(chosen) for n in range(len(terms) + 1) for some in itertools.combinations(terms, n)
+             for chosen in itertools.product(*some)]  # fmt: skip
+    return min(found), max(found)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.lists(st.integers(-3, 3), min_size=1, max_size=3),
+    st.integers(1, 4),
+    st.integers(0, 2),
+    st.sampled_from(["INT2", "UINT1", "BIPOLAR", "(UINT2-3)"]),
+)
+def test_partial_sums_are_those_of_windows_that_occur(weights: list[int], size: int, pad: int, text: str) -> None:
+    """Where a window reaches into padding, fewer terms are added; padding is the zero point of the grid."""
+    taps, places = len(weights), size + 2 * pad - len(weights) + 1
+    if places < 1 or pad >= taps or math.gcd(*weights) != 1:
+        return
+    grid = Grid.parse(text)
+    low, high = grid.integers
+    levels = [-1, 1] if text == "BIPOLAR" else list(range(low, high + 1))
+    windows = [
+        [[w * k for k in (levels if 0 <= place + t - pad < size else [grid.zero_point[0]])]
+         for t, w in enumerate(weights)]
+        for place in range(places)
+    ]  # fmt: skip
+    body = f"""g (float[N, 1, {size}] x) => (float[N, 1, {places}] y) <float[1, 1, {taps}] w = {{
+      {", ".join(map(str, weights))}}}> {{ y = Conv<pads = [{pad}, {pad}]>(x, w) }}"""
+    found = tensor_ranges(build(body), {"global_in": grid})["global_out"]
+    lows, highs = zip(*map(subsets, windows), strict=True)
+    assert found.partial_sums == smallest_datatype(min(lows), max(highs))
+    ends = [(sum(map(min, window)), sum(map(max, window))) for window in windows]
+    assert found.accumulator == smallest_datatype(min(a for a, _ in ends), max(b for _, b in ends))

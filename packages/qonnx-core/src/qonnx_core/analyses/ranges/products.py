@@ -178,7 +178,11 @@ def _integers(x: Lattice, weights: Linear) -> _Sums:
         raise Unsupported("its sums exceed 2**53 and are no longer exact in float64; use fewer bits")
     least = _over_patterns(parts[0], padding, weights.masks, np.minimum).astype(np.int64)
     most = _over_patterns(parts[1], padding, weights.masks, np.maximum).astype(np.int64)
-    sums = PartialSums(np.minimum(parts[2], padding).sum(axis=1), np.maximum(parts[3], padding).sum(axis=1))
+    some = [
+        _over_patterns(part, pick(padding, 0), weights.masks, pick).astype(np.int64)
+        for part, pick in zip(parts[2:], (np.minimum, np.maximum), strict=True)
+    ]
+    sums = PartialSums(some[0], some[1])
     gains = _gains(units, found, groups * outputs)
     offsets = _offsets(found, ints, offset, weights)
     return _Sums(Lattice(gains, offsets, least, most), sums)
