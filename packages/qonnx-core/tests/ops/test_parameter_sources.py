@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 import qonnx_core
 from qonnx_core.formats.reader import from_proto
-from qonnx_core.ops import BipolarQuant, FloatQuant, IntQuant, MultiThreshold, Quant, Rounding, Trunc, TruncV1
+from qonnx_core.ops import (
+    BipolarQuant,
+    FloatQuant,
+    IntQuant,
+    MultiThreshold,
+    Quant,
+    Rounding,
+    Trunc,
+    TruncV1,
+    XnorPopcountMatMul,
+)
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.testing.op_contract import example_model
 
@@ -31,6 +41,7 @@ CASES: dict[str, tuple[QonnxOp, list[NDArray[Any]]]] = {
     "Trunc 2": (Trunc(signed=False), [F32(0.5), F32(4), F32(8), F32([[1], [2], [4], [0.5]]), F32(4)]),
     "FloatQuant": (FloatQuant(), [BROADCAST, F32(4), F32([[0], [1], [2], [3]]), F32([[[7]], [[8]], [[0]]]), F32(6)]),
     "FloatQuant to inf": (FloatQuant(has_inf=True, saturation=False), [F32(1), F32(5), F32(2), F32(15), F32(57344)]),
+    "XnorPopcountMatMul": (XnorPopcountMatMul(), [F32([[1, 0, 1, 1, 0]])]),
     "MultiThreshold": (MultiThreshold("INT4", 0.5, -1.0), [F32([[0.5, -1, 7], [1, 1, 2], [-50, 0, 9], [0, 0.3, 1]])]),
 }  # fmt: skip
 
@@ -47,6 +58,21 @@ def test_parameters_may_come_from_anywhere(case: str, draw: Any) -> None:
     found = qonnx_core.compile_model(model).run(feeds)["y"]
     np.testing.assert_array_equal(found, wanted)
     assert found.dtype == wanted.dtype
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("clean", [False, True])
+def test_data_may_be_constants(case: str, clean: bool) -> None:
+    """MultiThreshold and XnorPopcountMatMul of constants were refused, as if their inputs had to broadcast."""
+    op, parameters = CASES[case]
+    model = example_model(op, [X, *parameters], constants=True)
+    wanted = qonnx_core.compile_model(model).run({op.inputs[0]: X})["y"]
+    model.graph.inputs.pop().const_value = ir.tensor(X, name=op.inputs[0])
+    model.graph.register_initializer(model.graph[0].inputs[0])
+    constant = from_proto(ir.to_proto(model))
+    constant = qonnx_core.cleanup_model(constant) if clean else constant
+    (found,) = qonnx_core.compile_model(constant).run({}).values()
+    np.testing.assert_array_equal(found, wanted)
 
 
 def _model(

@@ -236,7 +236,7 @@ class PlainGraph:
         with errors_of(node):
             expansion = self._expander.expand(op, x, parameters)
             if known is not None and all(map(_is_known, parameters)):
-                if not self._prepared and _widen(known, parameters):
+                if not self._prepared and op.broadcasts and _widen(known, parameters):
                     raise NotReady  # the size of the result has to be checked before it is made
                 folded = compute(expansion, known)
         if folded is not None:
