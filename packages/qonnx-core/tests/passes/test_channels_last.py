@@ -275,6 +275,24 @@ def test_transposes_between_lowered_convolutions_cancel() -> None:
     assert ops(changed).count("Transpose") == 1
 
 
+@pytest.mark.parametrize(
+    ("nodes", "transposes"),
+    [
+        ("a = Conv(x, w) b = Conv(x, w) y = Concat<axis = 1>(a, b)", 2),
+        ("m = Neg(x) a = Conv(x, w) b = Conv(m, w) y = Sub(a, b)", 2),
+        ("p = MaxPool<kernel_shape = [1, 1]>(x) a = Conv(p, w) b = Conv(x, w) c = Add(a, b) "
+         "y = ReduceMax<keepdims = 0>(c, all)", 1),
+    ],
+)  # fmt: skip
+def test_lowered_convolutions_of_one_tensor_share_its_transpose(nodes: str, transposes: int) -> None:
+    inits = f"{constant('w', W)}, int64[3] all = {{1, 2, 3}}"
+    model = build(f"g (float[4, 2, 6, 5] x) => (y) <{inits}> {{ {nodes} }}")
+    LowerConvsToMatMul(strict=True).run(model)
+    InferShapes().run(model)
+    changed = check_pass(ConvertToChannelsLast(), model, {"x": X}, min_edits=1)
+    assert ops(changed).count("Transpose") == transposes, graph_lines(changed)
+
+
 def test_annotations_move_along() -> None:
     model = build(network("y = Relu(a)"))
     set_datatype(model.graph[0].outputs[0], DataType.parse("INT9"))

@@ -72,6 +72,7 @@ class Conversion:
         self._forms: dict[ir.Value, dict[Axes, ir.Value]] = {}
         self._names: dict[ir.Value, str | None] = {}
         self._wide: dict[tuple[ir.Value, int], ir.Value] = {}
+        self._moved: dict[tuple[ir.Value, tuple[int, ...]], ir.Value] = {}  # tensors that several others are, moved
         self._replaced: list[ir.Node] = []
         self._wishes: dict[ir.Value, Axes] = {}
         self._dynamic: set[ir.Value] = set(graph.inputs)
@@ -87,7 +88,7 @@ class Conversion:
         if not without_seeds and not any(self.target.is_seed(node) for node in nodes):
             return 0
         self._know_dynamic(nodes)
-        self._know_wishes(nodes)
+        self._know_wishes(nodes, of_transposes=without_seeds)
         self.target.prepare(self, nodes)
         if change_inputs:
             for index in range(len(self.graph.inputs)):
@@ -302,8 +303,12 @@ class Conversion:
             if has_graphs(node) or any(value in self._dynamic for value in node.inputs) or not _is_pure(node):
                 self._dynamic.update(node.outputs)
 
-    def _know_wishes(self, nodes: Sequence[ir.Node]) -> None:
-        """Note for each tensor in which form a node further on will read it, or what becomes of it."""
+    def _know_wishes(self, nodes: Sequence[ir.Node], *, of_transposes: bool) -> None:
+        """Note for each tensor in which form a node further on will read it, or what becomes of it.
+
+        ``of_transposes`` counts a Transpose to the target layout as such a node, from 4 axes on: of 3, the way back
+        looks the same.
+        """
         lasting = self._lasting(nodes)
         for node in reversed(nodes):
             if not self.is_dynamic(node):
@@ -319,6 +324,11 @@ class Conversion:
                 continue
             if wish is None and node.outputs[0] in lasting:
                 wish = self.target.axes(self.rank(node.outputs[0]) or 0)
+            data = node.inputs[0] if node.inputs else None
+            if wish is None and of_transposes and node.op_type == "Transpose" and data is not None:
+                axes = self.target.axes(self.rank(data) or 0)
+                if axes is not None and len(axes) > 3 and permutation_of(node, len(axes)) == list(axes):
+                    self._wishes.setdefault(data, axes)
             if wish is None:
                 continue
             rank = sum(axis is not None for axis in wish)
@@ -454,8 +464,10 @@ class Conversion:
     ) -> ir.Value:
         """Return the output of one Transpose that brings a stored form into another with as many added axes."""
         added = iter([place for place, axis in enumerate(source_axes) if axis is None])
-        order = [next(added) if axis is None else source_axes.index(axis) for axis in axes]
-        return self.insert(before, "Transpose", [source], value, what, perm=order)
+        order = tuple(next(added) if axis is None else source_axes.index(axis) for axis in axes)
+        if (source, order) not in self._moved:
+            self._moved[source, order] = self.insert(before, "Transpose", [source], value, what, perm=order)
+        return self._moved[source, order]
 
     def _annotate(self, old: ir.Value, new: ir.Value, axes: Axes) -> None:
         if new is old:
