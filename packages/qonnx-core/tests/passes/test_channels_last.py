@@ -87,6 +87,9 @@ BEHIND_A_CONVOLUTION = {
     "residual": ("b = Conv<pads = [1, 1, 1, 1]>(a, v) c = Add(a, b) y = Relu(c)", 2),
     "residual from the input": ("t = Conv<pads = [1, 1, 1, 1]>(x, w) y = Add(a, t)", 2),
     "concat": ("b = Conv<pads = [1, 1, 1, 1]>(a, v) c = Concat<axis = 1>(a, b) y = Concat<axis = -3>(c, a)", 2),
+    "attention": ("q = Reshape(a, patches) t = Transpose<perm = [0, 2, 1]>(q) s = MatMul(t, q) c = Clip(s, low, two) "
+                  "u = Transpose<perm = [0, 2, 1]>(c) m = MatMul(q, u) r = Reshape(m, image) y = Add(r, a)", 3),
+    "product with the transposed": ("t = Transpose<perm = [0, 1, 3, 2]>(a) m = MatMul(a, t) y = Relu(m)", 3),
     "concat of rows": ("y = Concat<axis = 2>(a, a)", 2),
     "scalar": ("y = Mul(a, two)", 2),
     "per channel": ("b = Mul(a, k) c = Add(k, b) d = Sub(c, k3) y = Div(d, k2)", 2),
@@ -195,6 +198,7 @@ PARAMETERS = ", ".join((
     "int64[4] e4 = {9, 3, 4, 5}, int64[4] reps = {1, 2, 1, 3}, int64[2] flat = {0, -1}, int64[2] zero_all = {0, 3}",
     "int64[4] gate = {-1, 3, 1, 1}, int64[4] one4 = {-1, 1, 1, 1}, int8 z8 = {0}, int8[3] zn = {0, 1, 2}",
     "int64 one0 = {1}, int64[4] picked = {2, 0, 0, 1}, int64[4] twice = {1, 1, 2, 2}",
+    "int64[4] image = {0, 3, 6, 5}",
     "int64[3] patches = {0, 3, -1}, int64[5] groups = {0, 2, 3, 6, 5}, int64[4] joined = {0, -1, 6, 5}",
     constant("w6", whole(20, 2, 6, 2, 2)), constant("g96", whole(21, 96, 2)),
 )).replace("float[0] none = {}, ", "")  # fmt: skip

@@ -27,9 +27,9 @@ class ConvertToChannelsLast:
     of 3 to 5 axes enters or leaves the graph, and around operators that know no other layout. In a model that is
     channels-last in parts, such as one with Im2Col, the Transposes move to where they cancel.
 
-    Equal to the bit where sums are exact in float32; else only the sums of AveragePool, of means and of a MatMul or
-    Gemm behind a Flatten are made in another order. Graph inputs keep their layout unless
-    ``make_input_channels_last``; graph outputs always keep it.
+    Equal to the bit where sums are exact in float32; else only the sums of AveragePool, of means, of a MatMul or Gemm
+    behind a Flatten and of a MatMul of two running tensors (attention) are made in another order. Graph inputs keep
+    their layout unless ``make_input_channels_last``; graph outputs always keep it.
 
     ``strict`` raises Unsupported where an operator with a channels-last form cannot take it; otherwise it stays, and
     :meth:`refusals` says why.

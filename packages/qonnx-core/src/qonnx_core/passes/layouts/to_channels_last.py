@@ -20,6 +20,7 @@ from qonnx_core.passes.layouts.conversion import Conversion
 from qonnx_core.passes.layouts.emitter import stem_of
 from qonnx_core.passes.layouts.flattening import convert_flattening, know_absorbing
 from qonnx_core.passes.layouts.rules import attributes_of, rule_of
+from qonnx_core.passes.layouts.swapped_product import convert_product
 from qonnx_core.passes.layouts.window import Window, conv_window_of, window_of
 
 _RANKS = (3, 4, 5)
@@ -84,7 +85,7 @@ class ChannelsLastTarget:
         if done is not None:
             return done
         rule = rule_of(conversion, node)
-        return rule is not None and rule(conversion, node)
+        return rule(conversion, node) if rule is not None else convert_product(conversion, node)
 
     def follows(self, conversion: Conversion, node: ir.Node) -> bool:
         """Return whether there is a rule for the node."""
