@@ -13,7 +13,7 @@ from qonnx_core.execute.lower import lower
 from qonnx_core.execute.plain_graph import NotReady, PlainGraph
 from qonnx_core.execute.tensors import Tensors
 from qonnx_core.formats.node_checks import check_standard_nodes
-from qonnx_core.formats.normalize import normalized_copy
+from qonnx_core.formats.normalize import has_negative_size, normalized_copy
 from qonnx_core.ir.sizes import check_growth
 from qonnx_core.passes.base import has_graphs
 from qonnx_core.passes.batch_proof import samples_stay_apart
@@ -65,7 +65,12 @@ def prepare(model: ir.Model) -> Prepared:
 
 
 def _inputs_of_any_batch(model: ir.Model) -> Sequence[ir.Value] | None:
-    """Return values like the inputs whose batch is free; None where it is 1 and the graph alone does not prove more."""
+    """Return values like the inputs whose batch is free; None where it is 1 and the graph alone does not prove more.
+
+    Also None where a size is negative, which normalising says to be unknown.
+    """
+    if any(map(has_negative_size, model.graph.inputs)):
+        return None
     if not has_batch_of_one(model):
         return model.graph.inputs
     if not samples_stay_apart(model):

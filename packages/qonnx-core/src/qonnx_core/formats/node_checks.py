@@ -22,7 +22,7 @@ class _Rules:
 
     inputs: tuple[int, int]
     outputs: tuple[int, int]
-    needed: int  # inputs up to this one cannot be left out by an empty name
+    needed: tuple[int, ...]  # inputs that cannot be left out by an empty name
     attributes: dict[str, tuple[str, bool]]  # type, and whether a node has to have it
 
 
@@ -60,15 +60,13 @@ def _rules(op_type: str, version: int) -> _Rules | None:
     except (onnx.defs.SchemaError, TypeError, ValueError, OverflowError):
         return None
     kinds = [parameter.option.name for parameter in schema.inputs]
-    needed = (
-        kinds.index(next((kind for kind in kinds if kind != _SINGLE), "")) if set(kinds) - {_SINGLE} else len(kinds)
-    )
-    if kinds and kinds[-1] == _VARIADIC and schema.min_input:
-        needed = max(needed, schema.min_input)
+    needed = [index for index, kind in enumerate(kinds) if kind == _SINGLE]
+    if kinds and kinds[-1] == _VARIADIC:
+        needed += range(len(kinds) - 1, schema.min_input)
     return _Rules(
         (schema.min_input, schema.max_input),
         (schema.min_output, schema.max_output),
-        needed,
+        tuple(needed),
         {name: (attribute.type.name, attribute.required) for name, attribute in schema.attributes.items()},
     )
 
@@ -83,8 +81,8 @@ def _broken(node: ir.Node, rules: _Rules) -> Iterator[str]:
             expected = str(least) if least == most else f"{least} to {most}"
             yield f"{_label(node)}: has {count} {what}; the operator has {expected}. Check the node"
             return
-    for index in range(min(rules.needed, len(node.inputs))):
-        if node.inputs[index] is None:
+    for index in rules.needed:
+        if index < len(node.inputs) and node.inputs[index] is None:
             yield f"{_label(node)}: input {index} is left out; the operator needs it. Check the node"
             return
     given = node.attributes

@@ -9,7 +9,7 @@ from qonnx_core.errors import InvalidModel
 from qonnx_core.formats.function_checks import check_function_opsets, check_functions
 from qonnx_core.formats.nested_models import inline_nested_models
 from qonnx_core.formats.node_checks import check_standard_nodes
-from qonnx_core.formats.opsets import raise_opset
+from qonnx_core.formats.opsets import TARGET_OPSET, raise_opset
 from qonnx_core.ir.constants import constant_tensor
 from qonnx_core.ir.copies import copy_model
 from qonnx_core.ir.sizes import check_growth
@@ -40,6 +40,7 @@ def normalize(model: ir.Model) -> None:
         for value in [value for value in graph.inputs if value.is_initializer()]:
             graph.inputs.remove(value)
         _take_shapes_of_tensors(graph)
+        _forget_negative_sizes(graph)
     raise_opset(model)
     for graph in _graphs(model):
         for node in graph:
@@ -65,6 +66,19 @@ def _take_shapes_of_tensors(graph: ir.Graph) -> None:
             value.shape = ir.Shape([int(str(dim)) for dim in tensor.shape])
         if tensor is not None and value.dtype != tensor.dtype:
             value.type = ir.TensorType(tensor.dtype)
+
+
+def _forget_negative_sizes(graph: ir.Graph) -> None:
+    """Let sizes below 0 be unknown: old exporters write -1 for a size that is free."""
+    for value in (*graph.inputs, *(value for node in graph for value in node.outputs)):
+        if has_negative_size(value):
+            assert value.shape is not None
+            value.shape = ir.Shape([None if isinstance(dim, int) and dim < 0 else dim for dim in value.shape])
+
+
+def has_negative_size(value: ir.Value) -> bool:
+    """Return whether a value has a size below 0."""
+    return value.shape is not None and any(isinstance(dim, int) and dim < 0 for dim in value.shape)
 
 
 def normalized_copy(model: ir.Model, *, nested: bool = True) -> ir.Model:
@@ -143,7 +157,11 @@ def _rename_domains(model: ir.Model) -> None:
                 if node.domain == "ai.onnx":
                     node.domain = ""
     if "" not in imports:
-        raise InvalidModel("model: imports no version of the standard ONNX operators; expected one. Export it again.")
+        if _uses(graphs, ""):
+            raise InvalidModel(
+                "model: imports no version of the standard ONNX operators; expected one. Export it again."
+            )
+        imports[""] = TARGET_OPSET  # passes add standard operators
 
 
 def _uses(graphs: list[ir.Graph | ir.Function], domain: str) -> bool:

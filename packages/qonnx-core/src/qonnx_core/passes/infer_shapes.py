@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 
@@ -90,13 +91,22 @@ def _first_complaint(error: Exception) -> str:
 def _infer(proto: onnx.ModelProto, computed: bool) -> onnx.ModelProto:
     """Return the model with shapes; values that shapes follow from are looked at where they are ``computed``.
 
-    ``onnx`` then keeps every element of every vector by itself, so that long vectors would take hours.
+    ``onnx`` then keeps every element of every vector by itself, so that long vectors would take hours. It also errs
+    about values of several axes: where only it finds a contradiction or a negative size, values are not looked at.
     """
     inferred = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=False)
     if computed and longest_vector(inferred.graph) <= _LONG_VECTOR:
-        inferred = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+        with contextlib.suppress(shape_inference.InferenceError):
+            looked = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+            if not _has_negative_size(looked.graph):
+                inferred = looked
     settle_symbols(proto, inferred)
     return inferred
+
+
+def _has_negative_size(graph: onnx.GraphProto) -> bool:
+    infos = (*graph.value_info, *graph.output)
+    return any(dim.dim_value < 0 for info in infos for dim in info.type.tensor_type.shape.dim)
 
 
 def _has_computed_shapes(model: ir.Model) -> bool:
@@ -253,20 +263,21 @@ def _add_info(info: onnx.ValueInfoProto, value: ir.Value) -> None:
     ir.serde.serialize_value_into(info, value)
 
 
-def _merge(graph: ir.Graph, inferred: onnx.GraphProto) -> int:
+def _merge(graph: ir.Graph, inferred: onnx.GraphProto, *, inside: bool = False) -> int:
+    """Write what was inferred onto the values of a graph; ``inside`` a node, a branch may never be taken."""
     found = {info.name: info for info in (*inferred.value_info, *inferred.output)}
     changed = 0
     for value in _values(graph):
         info = found.get(value.name or "")
         if info is not None and info.type.HasField("tensor_type"):
-            changed += _update(value, info)
+            changed += _update(value, info, inside)
     by_name = {node.output[0]: node for node in inferred.node if node.output}
     for node in graph:
         for name, attribute in node.attributes.items():
             if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
                 twin = by_name[node.outputs[0].name or ""]
                 inner = next(other.g for other in twin.attribute if other.name == name)
-                changed += _merge(attribute.as_graph(), inner)
+                changed += _merge(attribute.as_graph(), inner, inside=True)
     return changed
 
 
@@ -274,7 +285,7 @@ def _values(graph: ir.Graph) -> list[ir.Value]:
     return [value for node in graph for value in node.outputs]
 
 
-def _update(value: ir.Value, info: onnx.ValueInfoProto) -> int:
+def _update(value: ir.Value, info: onnx.ValueInfoProto, inside: bool) -> int:
     tensor = info.type.tensor_type
     changed = 0
     if tensor.elem_type and (value.dtype != tensor.elem_type or not isinstance(value.type, ir.TensorType)):
@@ -282,6 +293,8 @@ def _update(value: ir.Value, info: onnx.ValueInfoProto) -> int:
         changed = 1
     if tensor.HasField("shape"):
         dims = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim]
+        if inside:
+            dims = [None if isinstance(dim, int) and dim < 0 else dim for dim in dims]
         if value.shape is None or [dim if isinstance(dim, int) else dim.value for dim in value.shape] != dims:
             value.shape = ir.Shape(dims)
             changed = 1
