@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 import qonnx_core
-from qonnx_core.errors import InvalidInput, InvalidModel
+from qonnx_core.errors import InvalidInput, InvalidModel, Unsupported
 from qonnx_core.formats.reader import from_proto
 
 HEAD = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
@@ -189,3 +189,20 @@ def test_more_threads_give_the_same_bits() -> None:
     x = np.random.default_rng(3).normal(size=(200, 16)).astype(np.float32)
     one, two = (qonnx_core.compile_model(build(body), threads=count).run({"x": x})["y"] for count in (1, 2))
     np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("types", "message"),
+    [
+        (("bfloat16", "float", 1), "input x: has element type bfloat16"),
+        (("float", "bfloat16", 16), "output y: has element type bfloat16"),
+        (("float", "float8e4m3fn", 17), "output y: has element type float8e4m3fn"),
+    ],
+)
+def test_element_types_that_numpy_lacks_are_refused_before_anything_runs(
+    types: tuple[str, str, int], message: str
+) -> None:
+    source, target, code = types
+    text = f'<ir_version: 10, opset_import: ["": 21]> g ({source}[2] x) => ({target}[2] y) {{ y = Cast<to={code}>(x) }}'
+    with pytest.raises(Unsupported, match=message):
+        qonnx_core.compile_model(from_proto(onnx.parser.parse_model(text)))

@@ -333,3 +333,19 @@ def test_a_reshape_says_that_a_zero_is_a_size_only_where_there_is_one(target: st
             g (float[2, N] x) => (y) <int64[2] t = {target}> {{ y = Reshape<allowzero = 1>(x, t) }}""")
     )
     assert list(model.graph[0].attributes) == left
+
+
+def test_a_size_of_minus_one_is_a_free_size(tmp_path: Path) -> None:
+    """Old exporters write it; onnxruntime reads it so too."""
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[N, 3] x) => (float[N, 3] y) {a = Relu(x) y = Neg(a)}'
+    proto = onnx.parser.parse_model(text)
+    for info in (*proto.graph.input, *proto.graph.output):
+        info.type.tensor_type.shape.dim[0].dim_value = -1
+    (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
+    model = qonnx_core.load(tmp_path / "model.onnx")
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for again in (model, qonnx_core.cleanup_model(model)):
+        compiled = qonnx_core.compile_model(again)
+        np.testing.assert_array_equal(next(iter(compiled.run({compiled.input_names[0]: x}).values())), -x)
+    deserialized = ir.serde.deserialize_model(proto)
+    np.testing.assert_array_equal(qonnx_core.compile_model(deserialized).run({"x": x})["y"], -x)

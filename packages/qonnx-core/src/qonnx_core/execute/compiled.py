@@ -58,6 +58,7 @@ def compile_model(
     Raises:
         InvalidModel: the model breaks its format, or onnxruntime does not accept it.
         InvalidInput: an output name, the mode or a provider is unknown.
+        Unsupported: an input or output is of an element type that NumPy lacks, such as bfloat16.
         ToolMissing: a provider is not available here.
     """
     return CompiledModel(model, outputs=outputs, settings=SessionSettings.of(mode, threads, providers))

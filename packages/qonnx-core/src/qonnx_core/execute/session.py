@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import onnx_ir as ir
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from qonnx_core.errors import InvalidInput, InvalidModel
+from qonnx_core.errors import InvalidInput, InvalidModel, Unsupported
 from qonnx_core.execute.messages import runtime_message
 from qonnx_core.execute.plain_graph import resizes_axes
 from qonnx_core.execute.providers import CPU, CUDA, missing, provider_names
@@ -52,6 +53,7 @@ _WRONG_OPTIMIZERS = ("DoubleQDQPairsRemover", "ReluQuantRewrite", "ClipQuantRewr
 _WRONG_FOR_RESIZED_AXES = ("TransposeOptimizer", "TransposeOptimizer_CPUExecutionProvider")
 # Weights stay in the order in which sums are taken without packing; quantized arithmetic stays written out.
 _EXACT_ENTRIES = {"session.disable_prepacking": "1", "session.disable_quant_qdq": "1"}
+_NOT_IN_NUMPY = re.compile(r"tensor\((bfloat16|float8\w*|float4\w*|u?int[24])\)")
 _IN_MEMORY_BYTES = 2**30
 
 
@@ -150,6 +152,7 @@ def open_plain(plain: PlainGraph, outputs: Sequence[str], settings: SessionSetti
 
     Raises:
         InvalidModel: onnxruntime does not accept the graph.
+        Unsupported: an input or output is of a type that NumPy lacks.
         ToolMissing: a provider cannot be used here.
     """
     content = plain.with_outputs(outputs).SerializeToString()
@@ -159,7 +162,23 @@ def open_plain(plain: PlainGraph, outputs: Sequence[str], settings: SessionSetti
         raise _not_accepted(error) from error
     if plain.large:
         give_back()  # onnxruntime copies tensors while it opens a graph, and frees the copies
+    _check_element_types(session)
     return session
+
+
+def _check_element_types(session: onnxruntime.InferenceSession) -> None:
+    """Refuse inputs and outputs that onnxruntime does not exchange with NumPy, before anything runs."""
+    for what, tensors, hint in (
+        ("input", session.get_inputs(), "Make it float32 and put a Cast behind it."),
+        ("output", session.get_outputs(), "Put a Cast to float32 in front of it."),
+    ):
+        for tensor in tensors:
+            found = _NOT_IN_NUMPY.fullmatch(tensor.type)
+            if found:
+                raise Unsupported(
+                    f"{what} {tensor.name}: has element type {found[1]}, of which onnxruntime exchanges no arrays; "
+                    f"expected a type of NumPy. {hint}"
+                )
 
 
 def _not_accepted(error: Exception) -> InvalidModel:
