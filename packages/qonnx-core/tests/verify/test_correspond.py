@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import onnx.parser
 import onnx_ir as ir
@@ -9,6 +11,7 @@ import pytest
 
 from qonnx_core.errors import InvalidInput
 from qonnx_core.formats.reader import from_proto
+from qonnx_core.testing.random_graphs import random_graph
 from qonnx_core.verify.models import ModelDiff, compare_models
 
 HEAD = '<ir_version: 10, opset_import: ["": 21, "qonnx.custom_op.general": 1]>'
@@ -131,3 +134,47 @@ def test_other_nodes_with_equal_outputs_are_equal() -> None:
     left = build(text.format(2, "m = MatMul(x, w) n = Mul(m, k) y = Relu(n)"))
     right = build(text.format(1, "t = MatMul(x, v) y = Relu(t)").replace("[2, 1] w = {1, 1}", "[2, 1] v = {0.5, 1}"))
     assert compare_models(left, right, {"x": X[:, :2]}).equal
+
+
+def scrambled(model: ir.Model, seed: int) -> ir.Model:
+    """Return the model with other names, its nodes in another order, and operands that commute exchanged."""
+    generator = random.Random(seed)
+    proto = ir.to_proto(model)
+    known = {"", *(value.name for value in (*proto.graph.input, *proto.graph.initializer))}
+    left, order = list(proto.graph.node), []
+    while left:
+        node = generator.choice([node for node in left if known.issuperset(node.input)])
+        left.remove(node)
+        order.append(node)
+        known.update(node.output)
+    kept = {value.name for value in (*proto.graph.input, *proto.graph.output)}
+    names = {name: name if name in kept or not name else f"t{n}" for n, name in enumerate(sorted(known))}
+    del proto.graph.node[:], proto.graph.value_info[:], proto.graph.quantization_annotation[:]
+    proto.graph.node.extend(order)
+    for node in proto.graph.node:
+        operands = [names[name] for name in node.input]
+        node.input[:] = operands[::-1] if node.op_type in ("Add", "Mul") and generator.random() < 0.5 else operands
+        node.output[:] = [names[name] for name in node.output]
+    for tensor in proto.graph.initializer:
+        tensor.name = names[tensor.name]
+    return from_proto(proto)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_scrambled_network_is_the_same_in_every_tensor(seed: int) -> None:
+    graph = random_graph(seed, ("mlp", "cnn", "mixed")[seed % 3], exact=True, size=8, batch="N")
+    names = [value.name or "" for value in graph.model.graph.inputs if not value.is_initializer()]
+    inputs = dict(zip(names, graph.more_inputs(4, seed).values(), strict=True))
+    other = scrambled(graph.model, seed)
+    result = compare_models(graph.model, other, inputs)
+    assert (result.equal, result.unpaired_left, result.unpaired_right) == (True, (), ())
+    weights = [v for v in other.graph.initializers.values() if v.const_value is not None and v.const_value.size > 3]
+    changed = next((value for value in weights if value.dtype == ir.DataType.FLOAT), None)
+    if changed is None or changed.const_value is None:
+        return  # a network without weights
+    array = changed.const_value.numpy().copy()
+    array.reshape(-1)[-1] += 64
+    changed.const_value = ir.tensor(array)
+    first = compare_models(graph.model, other, inputs).first
+    assert first is not None
+    assert (first.parameter, first.differing, first.largest) == (True, 1, 64.0)
