@@ -396,6 +396,21 @@ def test_a_range_beyond_64_bits_is_no_data_type() -> None:
     assert "more than the 64" in dict(infer_datatypes_report(model))["z"]
 
 
+@pytest.mark.parametrize("op", ["Quant", "IntQuant"])
+def test_a_fractional_bit_width_is_refused_by_name_where_a_data_type_is_asked_for(op: str) -> None:
+    model = from_proto(
+        onnx.parser.parse_model(
+            HEAD.replace("VERSION", "1")
+            + f"""g (float[N, 4] x) => (float[N, 4] y)
+      <float s = {{1}}, float z = {{0}}, float b = {{2.5}}> {{ y = qonnx.custom_op.general.{op}(x, s, z, b) }}"""
+        )
+    )
+    model.graph[0].name = "coarse"
+    assert dict(infer_datatypes_report(model))["y"] == f"coarse ({op}): the bit width is [2.5], no whole number"
+    InferDataTypes().run(model)
+    assert get_datatype(model.graph.outputs[0]) is None
+
+
 def test_what_the_user_says_of_a_tensor_without_a_rule_is_believed() -> None:
     model = build("g (float[N, 2] x) => (y) { e = Exp(x) y = Relu(e) }")
     set_datatype(next(iter(model.graph)).outputs[0], DataType.parse("INT7"))
