@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel
 from qonnx_core.formats.function_checks import check_function_opsets, check_functions
+from qonnx_core.formats.inline_functions import inline_functions
 from qonnx_core.formats.nested_models import inline_nested_models
 from qonnx_core.formats.node_checks import check_standard_nodes
 from qonnx_core.formats.opsets import TARGET_OPSET, raise_opset
@@ -95,11 +96,8 @@ def normalized_copy(model: ir.Model, *, nested: bool = True) -> ir.Model:
     copy = copy_model(model)
     normalize(copy)
     if copy.functions:
-        from onnx_ir.passes.common import InlinePass  # brings 4 MB of other passes along, and few models have functions
-
         check_function_opsets(copy)
-        InlinePass()(copy)
-        copy.functions.clear()
+        inline_functions(copy)
         normalize(copy)
     if nested:
         inline_nested_models(copy)

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidInput, InvalidModel
 from qonnx_core.formats.file_checks import check_tensors, check_text
+from qonnx_core.formats.function_checks import refuse_given_graphs
 from qonnx_core.formats.nested_models import confine_nested_models
 from qonnx_core.formats.normalize import normalize
 from qonnx_core.ir.copies import sort_nodes
@@ -75,6 +76,7 @@ def from_proto(proto: onnx.ModelProto) -> ir.Model:
 
 def prepare(model: ir.Model, where: str) -> ir.Model:
     """Return the model after normalising it in place and verifying it."""
+    refuse_given_graphs(model)
     try:
         verify(model, before_normalization=True)
         for graph in model.graphs():
