@@ -67,6 +67,29 @@ def test_a_pass_says_what_it_leaves_and_why(tmp_path: Path) -> None:
     assert "what stays as it is" in run(*options)[1]
 
 
+@pytest.mark.parametrize(
+    ("step", "body", "reason"),
+    [
+        ("lower_convs_to_matmul", "y = Conv(x, w)", "has 3 spatial axes"),
+        ("max_pool_to_nhwc", "y = MaxPool<kernel_shape = [2, 2, 2]>(x)", ""),
+        ("convert_to_channels_last", "p, y = MaxPool<kernel_shape = [2, 2, 2]>(x)", "its indices are read"),
+    ],
+)
+def test_layout_passes_say_what_they_leave_in_the_same_form(step: str, body: str, reason: str, tmp_path: Path) -> None:
+    text = f"""<ir_version: 10, opset_import: ["": 21]>
+      g (float[1, 1, 4, 4, 4] x) => (y) <float[1, 1, 1, 1, 1] w = {{1}}> {{ {body} }}"""
+    proto = onnx.parser.parse_model(text)
+    proto.graph.node[0].name = "first"
+    onnx.save(proto, tmp_path / "m.onnx")
+    options = (tmp_path / "m.onnx", "--pass", step, "-o", tmp_path / "o.onnx")
+    code, stdout, stderr = run(*options, "--json")
+    assert code == 0, stderr
+    (kept,) = json.loads(stdout)["passes"][0]["kept"].items()
+    assert kept[0] == f"first ({proto.graph.node[0].op_type})"
+    assert reason in kept[1]
+    assert "what stays as it is" in run(*options)[1]
+
+
 def test_the_list_names_every_pass(model: Path) -> None:
     code, stdout, _ = run("--list", "--json")
     assert code == 0

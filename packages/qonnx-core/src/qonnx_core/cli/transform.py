@@ -22,6 +22,8 @@ from qonnx_core.cli.common import (
 from qonnx_core.errors import InvalidInput
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from qonnx_core.passes.base import Pass
 
 NAME = "transform"
@@ -97,8 +99,7 @@ def _run(model: Path, steps: list[Pass], output: Path, clean: bool, json_output:
     for step in steps:
         InferShapes().run(graph)
         edits = step.run(graph)
-        refusals = getattr(step, "refusals", None)
-        done.append({"pass": step.name, "edits": edits, "kept": dict(refusals(graph)) if refusals else {}})
+        done.append({"pass": step.name, "edits": edits, "kept": _kept(step, graph)})
     untyped = infer_datatypes_report(graph) if any(isinstance(step, InferDataTypes) for step in steps) else []
     InferShapes().run(graph)
     verify(graph)
@@ -112,3 +113,16 @@ def _run(model: Path, steps: list[Pass], output: Path, clean: bool, json_output:
         remarks.print(table("what stays as it is", ("pass", "node", "why"), kept))
     if untyped:
         remarks.print(table("tensors without a data type", ("tensor", "why"), untyped))
+
+
+def _kept(step: Pass, graph: ir.Model) -> dict[str, str]:
+    """Return why nodes that a pass looks for stay as they are; passes say so in pairs, or in sentences."""
+    refusals = getattr(step, "refusals", None)
+    found: dict[str, str] = {}
+    for entry in refusals(graph) if refusals else ():
+        if isinstance(entry, str):
+            node, _, reason = entry.partition("): ")  # name (OpType): reason.
+            found[f"{node})"] = reason
+        else:
+            found[entry[0]] = entry[1]
+    return found
