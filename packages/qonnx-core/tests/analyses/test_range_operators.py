@@ -11,6 +11,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from qonnx_core.analyses.ranges import tensor_ranges
+from qonnx_core.ir.grid import Grid
+
 _spec = importlib.util.spec_from_file_location("brute_force", Path(__file__).with_name("brute_force.py"))
 assert _spec is not None
 assert _spec.loader is not None
@@ -350,3 +353,23 @@ def test_whole_numbers_stay_whole(node: str, whole: str) -> None:
         "INT2", (2,),
     )  # fmt: skip
     assert str(found["global_out"].whole) == whole
+
+
+@pytest.mark.parametrize("inputs", ["x, e, f", "x, e, e, i", "x, , f"])
+def test_a_resize_whose_other_inputs_are_empty_keeps_its_range(inputs: str) -> None:
+    """As exporters write it: a region and scales without numbers are left out."""
+    model = brute_force.build(
+        f"""g (float[1, 1, 2, 2] x) => (float[1, 1, 4, 2] y) <float[0] e = {{}}, float[4] f = {{1, 1, 2, 1}},
+        int64[4] i = {{1, 1, 4, 2}}> {{ y = Resize({inputs}) }}""",
+        '<ir_version: 8, opset_import: ["": 13]>',
+    )
+    found = tensor_ranges(model, {"global_in": Grid.parse("UINT2")})["global_out"]
+    assert (found.low, found.high, found.reason) == ((0,), (3,), "")
+
+
+def test_an_empty_part_of_a_split_takes_nothing_from_the_others() -> None:
+    model = brute_force.build(
+        "g (float[N, 4] x) => (float[N, 2] y, float[N, 2] u) { y, u, w = Split<axis = 1, num_outputs = 3>(x) }"
+    )
+    found = tensor_ranges(model, {"global_in": Grid.parse("UINT2")})
+    assert (found["global_out"].high, found["global_out_1"].high) == ((3,), (3,))

@@ -49,11 +49,17 @@ def check_sizes(model: ir.Model) -> None:
 
 
 def is_without_elements(node: ir.Node) -> bool:
-    """Return whether a tensor that the node reads or makes is known to have no elements."""
-    return any(
-        value is not None and value.shape is not None and 0 in tuple(value.shape)
-        for value in (*node.inputs, *node.outputs)
-    )
+    """Return whether a tensor that the node reads or makes is known to have no elements.
+
+    Those of Resize behind the data say that they are left out by having none.
+    """
+    inputs = node.inputs[:1] if node.op_type == "Resize" else node.inputs
+    return any(has_no_elements(value) for value in (*inputs, *node.outputs))
+
+
+def has_no_elements(value: ir.Value | None) -> bool:
+    """Return whether a tensor is known to have no elements."""
+    return value is not None and value.shape is not None and 0 in tuple(value.shape)
 
 
 def check_growth(model: ir.Model) -> None:

@@ -24,7 +24,7 @@ from qonnx_core.errors import InvalidInput, Unsupported
 from qonnx_core.ir.annotations import get_layout
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.grid import Grid
-from qonnx_core.ir.sizes import is_without_elements
+from qonnx_core.ir.sizes import has_no_elements, is_without_elements
 from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.passes.streamline import constants
@@ -36,6 +36,7 @@ _OURS = frozenset(
      "QuantAvgPool2d", "Trunc", "XnorPopcountMatMul")
 )  # fmt: skip
 _MAX_CONSTANT = 1 << 27
+_NO_ELEMENTS = "a tensor has no elements, so it has no range"
 _CHANNELS_LAST = frozenset(("BatchNormalization", "Conv", "MaxPool"))
 _ALL: dict[str, Rule] = {**MOVEMENT, **ELEMENTWISE, **UNARY, **QUANTIZERS, **PRODUCTS, **POOLING}
 
@@ -102,8 +103,8 @@ class Walk:
         axis = next((known.axis for known in inputs if isinstance(known, Extent)), 0)
         found: list[Extent] = []
         try:
-            if is_without_elements(node):
-                raise Unsupported("a tensor has no elements, so it has no range")
+            if is_without_elements(node) and (len(node.outputs) == 1 or any(map(has_no_elements, node.inputs))):
+                raise Unsupported(_NO_ELEMENTS)
             rule = rule_of(node)
             if rule is None:
                 raise Unsupported("no range of this operator is known; a quantizer behind it bounds it again")
@@ -117,6 +118,8 @@ class Walk:
         cause = self._cause(node, inputs, where)
         for position, value in enumerate(node.outputs):
             extent = found[position] if position < len(found) else unbounded(f"{where}: an output without a rule", axis)
+            if has_no_elements(value):
+                extent = unbounded(f"{where}: {_NO_ELEMENTS}", axis)
             extent = fitted(extent, shape_of(value))
             if extent.lattice is None:
                 extent = replace(extent, reason=cause or _own(extent.reason, where))
