@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -148,32 +149,48 @@ def _same(node: ir.Node, inputs: Sequence[_Vector]) -> _Vector | None:
     return inputs[0]
 
 
-def _multiply(node: ir.Node, inputs: Sequence[_Vector]) -> _Vector | None:
-    """Multiply element by element; a symbol times 1 is the symbol."""
-    left, right = inputs
-    size = max(len(left.dims), len(right.dims))
-    if {len(left.dims), len(right.dims)} - {1, size}:
-        return None
-    products: list[_Dim] = []
-    for index in range(size):
-        a, b = left.dims[index % len(left.dims)], right.dims[index % len(right.dims)]
-        if isinstance(a, int) and isinstance(b, int):
-            products.append(a * b)
-        elif a == 1 or b == 1:
-            products.append(b if a == 1 else a)
-        else:
+def _arithmetic(
+    compute: Callable[[int, int], int | None], neutral: int, *, commutes: bool
+) -> Callable[[ir.Node, Sequence[_Vector]], _Vector | None]:
+    """Return the rule of an operator on numbers, element by element; a symbol and the neutral number give the symbol.
+
+    ``compute`` returns None where it leaves the result to the runtime.
+    """
+
+    def rule(node: ir.Node, inputs: Sequence[_Vector]) -> _Vector | None:
+        left, right = inputs
+        size = max(len(left.dims), len(right.dims))
+        if {len(left.dims), len(right.dims)} - {1, size}:
             return None
-    return _Vector(tuple(products), max(left.rank, right.rank))
+        results: list[_Dim] = []
+        for index in range(size):
+            a, b = left.dims[index % len(left.dims)], right.dims[index % len(right.dims)]
+            found: _Dim | None = None
+            if isinstance(a, int) and isinstance(b, int):
+                found = compute(a, b)
+            elif b == neutral:
+                found = a
+            elif a == neutral and commutes:
+                found = b
+            if found is None:
+                return None
+            results.append(found)
+        return _Vector(tuple(results), max(left.rank, right.rank))
+
+    return rule
 
 
 _RULES: Mapping[str, Callable[[ir.Node, Sequence[_Vector]], _Vector | None]] = {
+    "Add": _arithmetic(operator.add, 0, commutes=True),
     "Cast": _same,
     "Concat": _concat,
+    "Div": _arithmetic(lambda a, b: a // b if a >= 0 and b > 0 else None, 1, commutes=False),
     "Gather": _gather,
     "Identity": _same,
-    "Mul": _multiply,
+    "Mul": _arithmetic(operator.mul, 1, commutes=True),
     "Slice": _slice,
     "Squeeze": _squeeze,
+    "Sub": _arithmetic(operator.sub, 0, commutes=False),
     "Unsqueeze": _unsqueeze,
 }
 
