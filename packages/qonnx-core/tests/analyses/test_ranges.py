@@ -177,6 +177,9 @@ def test_the_command_prints_ranges(tmp_path: Path) -> None:
     assert [row["name"] for row in json.loads(result.stdout)] == ["MatMul_0_out0", "global_out"]
     result = run.invoke(app, ["range", str(path), "--tensor", "nowhere"])
     assert (result.exit_code, "tensor 'nowhere'" in result.stderr) == (1, True)
+    for second, message in (("--input-type=INT4", "lies on the grid INT4"), ("--input-range=0,2", "is the second one")):
+        result = run.invoke(app, ["range", str(path), "--input-range=0,1", second])
+        assert (result.exit_code, message in " ".join(result.stderr.split())) == (1, True)
     for option, message in (("1", "expected two numbers"), ("u=0,1", "has no input u")):
         result = run.invoke(app, ["range", str(path), "--input-range", option])
         assert result.exit_code == 1

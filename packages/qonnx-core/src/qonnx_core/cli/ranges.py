@@ -64,6 +64,12 @@ def command(
     names = input_names(original, cleaned)
     grids = input_grids(cleaned, names, input_types(input_type), None, required=False)
     ranges = _ranges(input_range or (), names)
+    for name in ranges:
+        if name in grids:
+            raise InvalidInput(
+                f"--input-range: input {name} lies on the grid {grids[name]}; expected a range where there is none. "
+                "Leave the range or the --input-type out."
+            )
     rows = tensor_ranges(cleaned, grids, ranges)
     found = [
         rows[name]
@@ -115,5 +121,7 @@ def _ranges(options: Sequence[str], names: Sequence[Sequence[str]]) -> dict[str,
                 f"--input-range {option}: the model has no input {name or 'that could be meant'}; expected one of "
                 f"{', '.join(known)}. Name it."
             )
+        if known[name] in result:
+            raise InvalidInput(f"--input-range {option}: is the second one for this input; expected one. Give one.")
         result[known[name]] = (low, high)
     return result
