@@ -63,6 +63,9 @@ ALIKE = {
     "shape_of_halves": ("1,2,4", "h = Shape(x) i = Constant<value = int64[3] {0, 1, 2}>() "
         "e = Constant<value = int64[3] {1, 2, 2}>() f = Div(h, e) j = Mul(f, e) k = Add(j, i) q = Sub(k, i) "
         "y = Reshape(x, q)"),
+    "shape_of_a_half": ("1,2,4", "h = Shape(x) i = Constant<value = int64[1] {2}>() d = Gather(h, i) "
+        "e = Constant<value = int64[1] {2}>() f = Div(d, e) k = Constant<value = int64[1] {1}>() q = Mul(f, k) "
+        "o = Constant<value = int64[1] {0}>() y = Slice(x, o, q, i)"),
     "shape_given_to_a_resize": ("1,2,4", "z = Constant<value = int64[3] {1, 2, 8}>() y = Resize(x, , , z)"),
     "shape_taken_for_a_resize": ("1,2,4", "h = Shape<end=2>(x) i = Constant<value = int64[1] {2}>() "
         'j = Concat<axis=0>(h, i) y = Resize<mode = "linear">(x, , , j)'),

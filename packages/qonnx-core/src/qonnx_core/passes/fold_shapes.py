@@ -42,6 +42,7 @@ class FoldShapes:
         """Edit the model in place; return the number of values and targets that became constants."""
         graph = model.graph
         known: dict[ir.Value, _Vector] = {}
+        computed: set[ir.Value | None] = set()  # constants that this run made
         folded = 0
         for node in list(graph):
             if node.domain not in ("", "ai.onnx"):
@@ -54,10 +55,12 @@ class FoldShapes:
             if vector is None:
                 continue
             known[node.outputs[0]] = vector
-            # What is made of constants alone is left to constant folding.
-            is_new = node.op_type == "Shape" or any(constant_array(value) is None for value in node.inputs)
+            # What is made of constants of the file alone is left to constant folding.
+            is_new = node.op_type == "Shape" or any(
+                value in computed or constant_array(value) is None for value in node.inputs
+            )
             if is_new and all(isinstance(dim, int) for dim in vector.dims):
-                folded += _make_constant(graph, node.outputs[0], vector)
+                folded += _make_constant(graph, node.outputs[0], vector, computed)
         if folded:
             RemoveUnused().run(model)
         return folded
@@ -195,12 +198,14 @@ _RULES: Mapping[str, Callable[[ir.Node, Sequence[_Vector]], _Vector | None]] = {
 }
 
 
-def _make_constant(graph: ir.Graph, value: ir.Value, vector: _Vector) -> int:
+def _make_constant(graph: ir.Graph, value: ir.Value, vector: _Vector, computed: set[ir.Value | None]) -> int:
     if not value.uses() or value.is_graph_output():
         return 0
     shape = () if vector.rank == 0 else (len(vector.dims),)
     array = np.asarray(vector.dims, dtype=np.int64).reshape(shape)
-    value.replace_all_uses_with(new_constant(graph, f"{value.name}/known", array))
+    made = new_constant(graph, f"{value.name}/known", array)
+    value.replace_all_uses_with(made)
+    computed.add(made)
     return 1
 
 
