@@ -156,9 +156,11 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def fuzz(session: nox.Session) -> None:
-    """Use mutated model files in every way, for ten minutes or as told; files that fail go to a folder."""
+    """Use mutated model files in every way, for ten minutes or as told, and in commands; failures go to a folder."""
     install(session, f"{ROOT / 'packages' / CORE}[test]")
     session.run("python", "-m", "qonnx_core.testing.fuzzing", *(session.posargs or ["--minutes", "10"]))
+    if not session.posargs:
+        session.run("python", "-m", "qonnx_core.testing.command_fuzzing", "--minutes", "5")
 
 
 @nox.session(python=PYTHON)

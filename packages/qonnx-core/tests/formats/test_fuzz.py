@@ -179,6 +179,15 @@ def test_a_data_file_of_an_impossible_name_is_refused(location: str, tmp_path: P
         load(model, tmp_path)
 
 
+def test_a_sparse_initializer_is_refused_by_name(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(HEAD + "g (float[4] x) => (float[4] y) { y = Add(x, w) }")
+    values = onnx.numpy_helper.from_array(np.array([1, 2], np.float32), "w")
+    places = onnx.numpy_helper.from_array(np.array([1, 3], np.int64), "places")
+    model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, places, [4]))
+    with pytest.raises(Unsupported, match="tensor w: is stored as a sparse initializer"):
+        load(model, tmp_path)
+
+
 def test_a_tensor_with_data_in_two_places_is_refused(tmp_path: Path) -> None:
     model = onnx.parser.parse_model(HEAD + "g (float[2] x) => (y) <float[2] w = {1, 2}> { y = Add(x, w) }")
     model.graph.initializer[0].int32_data.append(1)

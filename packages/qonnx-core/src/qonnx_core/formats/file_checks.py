@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError, Message
 
-from qonnx_core.errors import InvalidModel
+from qonnx_core.errors import InvalidModel, Unsupported
 
 _STRING = 9  # FieldDescriptor.TYPE_STRING
 _MESSAGE = 11  # FieldDescriptor.TYPE_MESSAGE
@@ -42,6 +42,7 @@ def check_tensors(proto: onnx.ModelProto, folder: Path) -> None:
 
     Raises:
         InvalidModel: an attribute has no type, or data are missing, of the wrong size, or outside the folder.
+        Unsupported: a tensor is stored sparsely.
     """
     root = folder.resolve()
     devices = {configuration.name for configuration in proto.configuration}
@@ -62,6 +63,12 @@ def check_tensors(proto: onnx.ModelProto, folder: Path) -> None:
                     f"{node.name} ({node.op_type}): attribute {attribute.name} is no valid text; expected UTF-8. "
                     "Export it again."
                 )
+    sparse = next((tensor for graph in _graphs(proto.graph) for tensor in graph.sparse_initializer), None)
+    if sparse is not None:
+        raise Unsupported(
+            f"tensor {sparse.values.name}: is stored as a sparse initializer; expected one with all of its values. "
+            "Export the model without sparse storage."
+        )
     for node in _nodes(proto.graph):
         for attribute in node.attribute:
             if attribute.ref_attr_name:

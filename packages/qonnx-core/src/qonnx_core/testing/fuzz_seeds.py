@@ -57,6 +57,21 @@ TEXTS = (
     <float s = {0.5}, float z = {0}, float b = {4}>
     { q = onnx.brevitas.Quant<signed = 1, narrow = 0, rounding_mode = "ROUND">(x, s, z, b)
       y = Softmax<axis = 1>(q) }""",
+    """<ir_version: 10, opset_import: ["": 21, "f": 1]> g (float[1, 4] x, bool k) => (float[1, 4] y)
+    { a = f.outer<slope = 0.5>(x, k) y = f.outer(a, k) }
+    <domain: "f", opset_import: ["": 21, "f": 1]> outer <slope : float = 0.25> (x, k) => (y)
+    { y = If(k) <then_branch = t () => (p) { p = f.inner<alpha : float = @slope>(x) },
+                 else_branch = e () => (q) { q = Neg(x) }> }
+    <domain: "f", opset_import: ["": 21]> inner <alpha> (a, low) => (c)
+    { b = LeakyRelu<alpha : float = @alpha>(a) c = Clip(b, low) }""",
+    """<ir_version: 8, opset_import: ["": 17]> g (float[4] s, float[3, 4] x) => (float[4] last, float[3, 4] y)
+    { last, y = Scan<num_scan_inputs = 1, body = b (float[4] a, float[4] e) => (float[4] c, float[4] d)
+      { c = Add(a, e) d = Relu(c) }>(s, x) }""",
+    """<ir_version: 8, opset_import: ["": 17]> g (float[1, 4] x) => (float[N, M] y)
+    <int64[1] one = {1}, int64[2] limits = {1, 4}>
+    { n = ReduceMax<keepdims = 0>(x) i = Cast<to = 7>(n) z = Constant<value_ints = [0]>() u = Unsqueeze(i, z)
+      s = Concat<axis = 0>(one, u) c = Min(s, limits) y = Tile(x, c) }""",
+    """<ir_version: 8, opset_import: ["": 17]> g (float[1, 4] x) => (int64[2, K] y) { y = NonZero(x) }""",
 )
 
 
@@ -65,7 +80,20 @@ def seed_models() -> tuple[onnx.ModelProto, ...]:
     """Return the models: one for each kind of operator that random graphs lack, and random graphs."""
     kinds: tuple[Kind, ...] = ("mlp", "cnn", "mixed")
     made = [ir.to_proto(random_graph(seed, kind, size=4).model) for kind in kinds for seed in range(8)]
-    return (*(onnx.parser.parse_model(text) for text in TEXTS), *made)
+    return (*(onnx.parser.parse_model(text) for text in TEXTS), _external(), *made)
+
+
+def _external() -> onnx.ModelProto:
+    """Return a model with parameters in ``w.bin``, two of which share bytes."""
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[1, 4] x) => (float[1, 4] y)
+    <float[4, 4] w = {}, float[4] b = {}> { m = MatMul(x, w) y = Add(m, b) }"""
+    model = onnx.parser.parse_model(text)
+    for tensor, offset, length in zip(model.graph.initializer, (0, 32), (64, 16), strict=True):
+        tensor.ClearField("float_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", "w.bin"), ("offset", str(offset)), ("length", str(length))):
+            tensor.external_data.add(key=key, value=value)
+    return model
 
 
 def write_companions(folder: Path) -> None:

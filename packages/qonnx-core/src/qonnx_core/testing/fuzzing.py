@@ -241,10 +241,21 @@ def _peak() -> int:
 
 
 def fuzz(
-    out: Path, *, first: int = 0, runs: int | None = None, minutes: float | None = None, verbose: bool = False
+    out: Path,
+    *,
+    first: int = 0,
+    runs: int | None = None,
+    minutes: float | None = None,
+    models: Path | None = None,
+    verbose: bool = False,
 ) -> list[Failure]:
-    """Run cases and return the failures; their files go to one folder each in ``out``."""
+    """Run cases and return the failures; their files go to one folder each in ``out``.
+
+    With ``models`` cases start from the ONNX files in that folder as often as from the models here.
+    """
     seeds = seed_models()
+    more = [] if models is None else [onnx.load(file) for file in sorted(models.rglob("*.onnx"))]
+    seeds = (*seeds, *(more[number % len(more)] for number in range(len(seeds)) if more))
     catalog()
     end = None if minutes is None else time.monotonic() + 60 * minutes
     failures: list[Failure] = []
@@ -282,6 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--runs", type=int, help="number of cases")
     parser.add_argument("--minutes", type=float, help="time after which no further case starts")
+    parser.add_argument("--models", type=Path, help="a folder: start from the ONNX files in it as well")
     parser.add_argument("--replay", type=Path, help="a folder of a failed case: use its file again, and show the error")
     given = parser.parse_args(arguments)
     if given.replay is not None:
@@ -289,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(exercise(given.replay / "m.onnx", random.Random(case), print))  # noqa: S311, T201
         return 0
     runs = given.runs if given.runs is not None or given.minutes is not None else 500
-    failures = fuzz(given.out, first=given.first, runs=runs, minutes=given.minutes, verbose=True)
+    failures = fuzz(given.out, first=given.first, runs=runs, minutes=given.minutes, models=given.models, verbose=True)
     print(f"{len(failures)} failures; their files are in {given.out}" if failures else "no failures")  # noqa: T201
     return 1 if failures else 0
 
