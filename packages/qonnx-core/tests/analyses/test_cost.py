@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import qonnx_core
 from qonnx_core.analyses.cost import inference_cost
 from qonnx_core.cli.app import app
+from qonnx_core.errors import InvalidModel
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.testing import shared_file
 
@@ -222,3 +223,11 @@ def test_the_command_prints_json_and_tables(tmp_path) -> None:
     result = CliRunner().invoke(app, ["cost", str(path)])
     assert result.exit_code == 0
     assert "total_bops" in result.stdout
+
+
+def test_a_product_of_a_number_is_refused_by_name() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17, "qonnx.custom_op.general": 1]>
+    g (float x) => (float[1, 2] y) <float[4, 2] w = {0, 1, 1, 0, 1, 1, 0, 0}>
+    { y = qonnx.custom_op.general.XnorPopcountMatMul(x, w) }"""
+    with pytest.raises(InvalidModel, match=r"XnorPopcountMatMul_0 \(XnorPopcountMatMul\): .*shapes \[\] and \[4, 2\]"):
+        inference_cost(from_proto(onnx.parser.parse_model(text)))

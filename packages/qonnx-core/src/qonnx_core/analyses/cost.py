@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.cleanup import cleanup_model
+from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.annotations import get_datatype
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import DataType, Kind
@@ -167,6 +168,12 @@ def _product_cost(node: ir.Node, discount_sparsity: bool, output_type: DataType 
     left, right, result = shapes
     if left is None or right is None or result is None:
         return None
+    least = 2 if node.op_type == "Gemm" else 1
+    if len(left) < least or not right:
+        raise InvalidModel(
+            f"{node.name or node.op_type} ({node.op_type}): multiplies shapes {list(left)} and {list(right)}; expected "
+            f"at least {least} axes. Correct the shapes."
+        )
     macs = _COUNTED[node.op_type](node, left, right, result)
     if macs is None:
         return None

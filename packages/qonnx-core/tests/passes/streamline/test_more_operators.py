@@ -42,6 +42,19 @@ def test_clipping_without_a_quantizer_clips_integers(net: Any, agrees: Callable[
     agrees(model, made, {"x": ALL_PAIRS})
 
 
+@pytest.mark.parametrize("op_type", ["Clip", "Min", "Max"])
+def test_clipping_without_bounds_changes_nothing(net: Any, op_type: str) -> None:
+    graph = net(("N", 2))
+    x = graph.node(op_type, graph.source)
+    x = graph.node("MatMul", x, np.random.default_rng(0).integers(-2, 3, (2, 4)))
+    graph.quant(x, 0.5, 6)
+    model = graph.model()
+    made = to_integer_form(model, {"x": Grid.parse("INT4")})
+    expected = compile_model(model).run({"x": ALL_PAIRS.astype(np.float32)})
+    port = made.outputs[0]
+    np.testing.assert_array_equal(port.grid.to_values(made.run({"x": ALL_PAIRS})[port.name]), expected[port.tensor])
+
+
 @pytest.mark.parametrize("mode", ["FLOOR", "ROUND", "CEIL", "HALF_UP"])
 @pytest.mark.parametrize("version", [1, 2])
 def test_truncation_equals_its_execution(net: Any, mode: str, version: int) -> None:

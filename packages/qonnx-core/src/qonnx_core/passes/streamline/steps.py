@@ -49,7 +49,8 @@ def step_of(node: ir.Node, constants: Inputs, position: int, read: ReadParams) -
         case "Relu":
             return [Clip((ZERO,), None)]
         case "Clip" | "Min" | "Max":
-            return [_clip(node, constants, position, read)]
+            step = _clip(node, constants, position, read)
+            return [] if step is None else [step]
         case "LeakyRelu":
             return [_leaky((float_attribute(node, "alpha", 0.01),))]
         case "PRelu" if position == 0 and len(others) == 1:
@@ -108,7 +109,8 @@ def _batch_normalization(node: ir.Node, constants: Inputs, read: ReadParams) -> 
     return Affine(shared(gains), shared(offsets))
 
 
-def _clip(node: ir.Node, constants: Inputs, position: int, read: ReadParams) -> Clip:
+def _clip(node: ir.Node, constants: Inputs, position: int, read: ReadParams) -> Clip | None:
+    """Return the step, or None where nothing bounds the tensor."""
     if node.op_type == "Clip":
         bounds = [constants[i] if i < len(constants) else None for i in (1, 2)]
         params = [None if b is None or _infinite(b) else read(b) for b in bounds]
@@ -117,10 +119,12 @@ def _clip(node: ir.Node, constants: Inputs, position: int, read: ReadParams) -> 
                 params[i] = (float_attribute(node, name, 0.0),)
             elif i + 1 < len(node.inputs) and node.inputs[i + 1] is not None and bounds[i] is None:
                 raise Unsupported(f"its {name} is not constant; make it constant")
-        return Clip(params[0], params[1])
+        return None if params == [None, None] else Clip(params[0], params[1])
     others = [read(c) for i, c in enumerate(constants) if i != position and c is not None]
     if len(others) != len(node.inputs) - 1:
         raise Unsupported("it compares two tensors; only constants are supported beside the tensor")
+    if not others:
+        return None
     pick = max if node.op_type == "Max" else min
     count = max(len(p) for p in others)
     bound: list[Fraction] = []
