@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,15 @@ def test_functions_that_call_themselves_are_refused(called: str) -> None:
         from_proto(onnx.parser.parse_model(text))
 
 
+def test_nodes_that_share_a_name_get_their_own_in_linear_time() -> None:
+    lines = " ".join(f"[same] v{i + 1} = Neg(v{i})" for i in range(12000))
+    proto = onnx.parser.parse_model(f"{HEAD} g (float[2] v0) => (float[2] v12000) {{ {lines} }}")
+    start = time.process_time()
+    model = from_proto(proto)
+    assert time.process_time() - start < 5  # quadratic where each name is probed from 1 on
+    assert len({node.name for node in model.graph}) == 12000
+
+
 def test_functions_that_double_again_and_again_are_refused() -> None:
     bodies = [f"F{i} (a) => (c) {{ b = f.F{i + 1}(a) c = f.F{i + 1}(b) }}" for i in range(30)]
     functions = " ".join(FUNCTION + text for text in (*bodies, "F30 (a) => (b) { b = Neg(a) }"))
@@ -168,8 +178,9 @@ def test_parameters_that_do_not_fit_their_data_are_refused_by_name(parameter: st
         qonnx_core.cleanup_model(model)
 
 
-@pytest.mark.parametrize("location", ["N" * 5000, "a\0b", "w.bin/x", "."])
+@pytest.mark.parametrize("location", ["N" * 5000, "a\0b", "w.bin/x", ".", "w.bin/", "w.bin/.", "no/../w.bin"])
 def test_a_data_file_of_an_impossible_name_is_refused(location: str, tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_bytes(bytes(8))
     model = onnx.parser.parse_model(HEAD + "g (float[2] x) => (y) <float[2] w = {1, 2}> { y = Add(x, w) }")
     tensor = model.graph.initializer[0]
     tensor.ClearField("float_data")

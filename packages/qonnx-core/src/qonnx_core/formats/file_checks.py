@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,7 +187,7 @@ def _check_external(tensor: onnx.TensorProto, root: Path, count: int) -> None:
         )
     if dtype == ir.DataType.STRING:
         raise InvalidModel(f"tensor {tensor.name}: texts are said to be in {location!r}; expected them in the model.")
-    if not is_file(target):
+    if not is_file(target) or not os.path.isfile(f"{root}/{location}"):  # a Path loses "/" at the end
         raise InvalidModel(
             f"tensor {tensor.name}: its data file {location!r} is missing; expected it beside the model. "
             "Copy both files together."

@@ -112,15 +112,18 @@ def _graphs(model: ir.Model) -> list[ir.Graph]:
 def _make_node_names_unique(graph: ir.Graph) -> None:
     """Give nodes that share a name one of their own: the format allows sharing, onnxruntime does not."""
     taken = {node.name for node in graph}
-    seen: set[str] = set()
+    numbers: dict[str, int] = {}  # of each name that was seen, the last number given: probing from 1 is quadratic
     for node in graph:
-        if node.name and node.name in seen:
-            number = 1
-            while f"{node.name}_{number}" in taken:
-                number += 1
-            node.name = f"{node.name}_{number}"
+        name = node.name
+        if not name:
+            continue
+        if name in numbers:
+            while f"{name}_{numbers[name]}" in taken:
+                numbers[name] += 1
+            node.name = f"{name}_{numbers[name]}"
             taken.add(node.name)
-        seen.add(node.name or "")
+            name = node.name
+        numbers.setdefault(name, 1)
 
 
 def _drop_our_functions(model: ir.Model) -> None:
