@@ -83,6 +83,7 @@ def test_a_channels_last_max_pool_becomes_one_for_hardware_without_transposes() 
         ("y = MaxPool<kernel_shape = [2, 2], pads = [0, 0, 1, 0]>(x)", "expected the same on both sides"),
         ("z, i = MaxPool<kernel_shape = [2, 2]>(x) y = Cast<to = 1>(i)", "its indices are read"),
         ('y = MaxPool<kernel_shape = [2, 2], auto_pad = "SAME_UPPER", ceil_mode = 1>(x)', "are combined"),
+        ("b = Cast<to = 2>(x) y = MaxPool<kernel_shape = [2, 2]>(b)", "are of type UINT8"),
     ],
 )
 def test_what_max_pool_nhwc_does_not_know_stays(node: str, reason: str) -> None:

@@ -84,6 +84,8 @@ def _attributes(node: ir.Node, model: ir.Model) -> dict[str, Any] | str:
     data = node.inputs[0]
     if data is None or data.shape is None or len(data.shape) != 4:
         return "its data are not known to have 4 axes; MaxPoolNHWC has 2 spatial ones"
+    if data.dtype is not None and not data.dtype.is_floating_point():
+        return f"its data are of type {data.dtype.name}; MaxPoolNHWC takes floats"
     if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
         return "its indices are read, which MaxPoolNHWC does not have"
     ceiled = node.attributes.get_int("ceil_mode", 0)
