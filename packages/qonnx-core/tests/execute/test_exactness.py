@@ -66,6 +66,48 @@ def test_what_the_fusions_change_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_same_without_optimizations(from_proto(proto), {"x": x}, monkeypatch)
 
 
+NORMALIZED = """m = ReduceMean(z, last) d = Sub(z, m) q = Pow(d, two) v = ReduceMean(q, last) e = Add(v, eps)
+                s = Sqrt(e) n = Div(d, s) h = Mul(n, row) y = Add(h, row)"""
+GELU = "a = Div(z, root) b = Erf(a) c = Add(b, one) d = Mul(z, c) y = Mul(d, half)"
+PATTERNS = {
+    "layer normalization": f"z = Identity(x) {NORMALIZED}",
+    "layer normalization of a sum": f"z = Add(x, row) {NORMALIZED}",
+    "root mean square": "q = Pow(x, two) v = ReduceMean(q, last) e = Add(v, eps) s = Sqrt(e) n = Div(x, s) "
+                        "y = Mul(n, row)",
+    "layer normalization behind a sum": "z = Add(x, x) y = LayerNormalization<axis = -1>(z, row, row)",
+    "gelu": f"z = Identity(x) {GELU}",
+    "gelu with bias": f"z = Add(x, row) {GELU}",
+    "gelu by tanh": "p = Pow(x, three) q = Mul(p, eps) r = Add(x, q) t = Tanh(r) u = Add(t, one) v = Mul(x, u) "
+                    "y = Mul(v, half)",
+    "swish": "a = Mul(x, root) b = Sigmoid(a) y = Mul(x, b)",
+    "softmax with bias": "z = Add(x, row) y = Softmax(z)",
+    "division and product": "a = Div(one, x) y = Mul(a, row)",
+    "scaled product": "a = Mul(x, half) t = Transpose<perm = [1, 0]>(x) y = MatMul(a, t)",
+    "sums behind a transpose": "t = Transpose<perm = [1, 0]>(x) v = ReduceLogSum(t, first) y = Neg(v)",
+    "means behind a transpose": "t = Transpose<perm = [1, 0]>(x) v = ReduceMean(t, first) d = Sub(t, v) y = Mul(d, d)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PATTERNS)
+def test_what_onnxruntime_has_kernels_for_is_computed_as_written(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    constants = """<float two = {2}, float three = {3}, float eps = {0.001}, float root = {1.41421354},
+        float one = {1}, float half = {0.5}, int64[1] last = {-1}, int64[1] first = {0}>"""
+    text = f'<ir_version: 10, opset_import: ["": 21]> g (float[N, 33] x) => (y) {constants} {{ {PATTERNS[case]} }}'
+    generator = np.random.default_rng(0)
+    proto = onnx.parser.parse_model(text)
+    row = generator.uniform(0.5, 1.5, 33).astype(np.float32)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(row, "row"))
+    x = generator.uniform(0.1, 3, (40, 33)).astype(np.float32)
+    assert_same_without_optimizations(from_proto(proto), {"x": x}, monkeypatch)
+
+
+def test_a_transpose_does_not_change_the_order_of_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """<ir_version: 10, opset_import: ["": 21]> g (float[N, 5, 6, 7] x) => (y) <int64[3] axes = {0, 2, 3}>
+    { t = Transpose<perm = [0, 3, 1, 2]>(x) m = ReduceMean(t, axes) d = Sub(t, m) y = Mul(d, d) }"""
+    x = np.random.default_rng(0).uniform(0.1, 3, (3, 5, 6, 7)).astype(np.float32)
+    assert_same_without_optimizations(from_proto(onnx.parser.parse_model(text)), {"x": x}, monkeypatch)
+
+
 @pytest.mark.parametrize("name", ["zoo/TFC_1W2A", "nn2fpga/resnet8_a8w8b16", "zoo/qkeras_jettagging"])
 def test_shared_models_have_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = qonnx_core.load(shared_file(f"models/{name}.onnx"))

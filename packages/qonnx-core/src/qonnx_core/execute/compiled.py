@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from qonnx_core.errors import InvalidInput
 from qonnx_core.execute.inputs import check_inputs
 from qonnx_core.execute.messages import runtime_message
+from qonnx_core.execute.optimizers import Mode
 from qonnx_core.execute.prepare import prepare
 from qonnx_core.execute.samples import Progress, Samples, SampleSource, default_batch_size, open_samples
-from qonnx_core.execute.session import RUNTIME_ERRORS, Mode, SessionSettings, open_plain
+from qonnx_core.execute.session import RUNTIME_ERRORS, SessionSettings, open_plain
 
 Array = NDArray[Any]
 
@@ -33,8 +34,8 @@ def compile_model(
 ) -> CompiledModel:
     """Return the model ready to run; the model itself is not changed.
 
-    In mode ``"exact"`` onnxruntime does all its graph optimizations but those that fuse or re-order float arithmetic
-    around Conv, MatMul and Gemm, and packs no weights in advance. The bits then are those of the operators computed
+    In mode ``"exact"`` onnxruntime does its basic graph optimizations but those that fuse or re-order float arithmetic,
+    and packs no weights in advance. The bits then are those of the operators computed
     one by one with the same batch, whatever intermediate tensors are asked for. In mode ``"fast"`` onnxruntime works
     as it does by default, but for three optimizations that are wrong about QuantizeLinear: a sum may differ in its last
     bits, a value near a rounding boundary then takes the next step of its quantizer, and what follows differs by that.

@@ -16,11 +16,12 @@ from qonnx_core.errors import InvalidInput, Unsupported
 from qonnx_core.execute.constant_steps import compute
 from qonnx_core.execute.element_types import element_type
 from qonnx_core.execute.lower import errors_of
+from qonnx_core.execute.optimizers import Obstacles
 from qonnx_core.execute.steps import Expander, Expansion, Step
 from qonnx_core.formats.ir_versions import ir_version_of_opsets
 from qonnx_core.formats.opsets import TARGET_OPSET, is_current
 from qonnx_core.ir.constants import constant_array, constant_tensor
-from qonnx_core.ir.graphs import graphs_in, reads_of
+from qonnx_core.ir.graphs import reads_of
 from qonnx_core.ops.builder import Operand
 from qonnx_core.ops.debug_marker import DebugMarker
 from qonnx_core.ops.op import DOMAIN, QonnxOp
@@ -48,7 +49,7 @@ class PlainGraph:
     Attributes:
         proto: the graph, without outputs and large tensors.
         large: the large tensors by name; sessions read them, so they live as long as the sessions do.
-        resizes_axes: whether a node resizes some axes and lists them.
+        obstacles: what keeps onnxruntime from moving a Transpose.
     """
 
     def __init__(self, model: ir.Model, *, prepared: bool, inputs: Sequence[ir.Value] | None = None) -> None:
@@ -67,7 +68,7 @@ class PlainGraph:
         """
         self.proto = onnx.ModelProto(ir_version=max(ir_version_of_opsets(model.opset_imports), _MIN_IR_VERSION))
         self.large: dict[str, onnxruntime.OrtValue] = {}
-        self.resizes_axes = False
+        self.obstacles = Obstacles()
         self._graph = self.proto.graph
         self._graph.name = model.graph.name or "graph"
         self._prepared = prepared
@@ -198,11 +199,10 @@ class PlainGraph:
     def _write_standard(self, node: ir.Node) -> None:
         for value in reads_of(node):
             self._use(value)
+        self.obstacles.see(node)
         if has_graphs(node):
-            self.resizes_axes |= any(resizes_axes(inner) for graph in graphs_in(node) for inner in graph.all_nodes())
             ir.serde.serialize_node_into(self._graph.node.add(), node)
             return
-        self.resizes_axes |= resizes_axes(node)
         written = self._graph.node.add(
             op_type=node.op_type,
             domain="" if node.domain == "ai.onnx" else node.domain,
@@ -323,11 +323,6 @@ class PlainGraph:
             return
         dims = [int(str(dim)) for dim in tensor.shape]
         self._graph.initializer.add(name=name, data_type=int(tensor.dtype), dims=dims, raw_data=tensor.tobytes())
-
-
-def resizes_axes(node: ir.Node) -> bool:
-    """Return whether the node is a Resize that lists the axes of its scales or sizes."""
-    return node.op_type == "Resize" and "axes" in node.attributes
 
 
 def _mark(graph: ir.Graph) -> str:

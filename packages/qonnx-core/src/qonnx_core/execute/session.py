@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 import onnxruntime
@@ -15,7 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from qonnx_core.errors import InvalidInput, InvalidModel, Unsupported
 from qonnx_core.execute.messages import runtime_message
-from qonnx_core.execute.plain_graph import resizes_axes
+from qonnx_core.execute.optimizers import Mode, Obstacles, left_out
 from qonnx_core.execute.providers import CPU, CUDA, missing, provider_names
 from qonnx_core.formats.writer import serialize, total_bytes
 from qonnx_core.ir.memory import give_back
@@ -23,34 +23,9 @@ from qonnx_core.ir.memory import give_back
 if TYPE_CHECKING:
     from qonnx_core.execute.plain_graph import PlainGraph
 
-Mode = Literal["exact", "fast"]
-
-# These fuse or re-order float arithmetic and so change the last bits of sums, which flips steps of quantizers.
 MAX_THREADS = 1024
 """More than any machine has cores; each one takes memory."""
 
-_INEXACT_OPTIMIZERS = (
-    "ConvBNFusion",
-    "ConvMulFusion",
-    "ConvAddFusion",
-    "ConvActivationFusion",
-    "ConvAddActivationFusion",
-    "MatMul_BatchNormalization_Fusion",
-    "MatMulBNFusion",
-    "MatMulAddFusion",
-    "GemmActivationFusion",
-    "GemmSumFusion",
-    "MatmulTransposeFusion",
-    "MatMulScaleFusion",
-    "MatMulActivationFusion",
-    "DivMulFusion",
-    "NchwcTransformer",
-)
-# These are wrong, so no mode has them: the first makes one grid of two in a row, the others know the zero points of
-# integers of 8 and 16 bits alone. Seen in onnxruntime 1.32.
-_WRONG_OPTIMIZERS = ("DoubleQDQPairsRemover", "ReluQuantRewrite", "ClipQuantRewrite")
-# Puts the scales or sizes of a Resize that lists some axes in the order of all axes: models that hold one run without.
-_WRONG_FOR_RESIZED_AXES = ("TransposeOptimizer", "TransposeOptimizer_CPUExecutionProvider")
 # Weights stay in the order in which sums are taken without packing; quantized arithmetic stays written out.
 _EXACT_ENTRIES = {"session.disable_prepacking": "1", "session.disable_quant_qdq": "1"}
 _NOT_IN_NUMPY = re.compile(r"tensor\((bfloat16|float8\w*|float4\w*|u?int[24])\)")
@@ -101,7 +76,8 @@ class SessionSettings:
     def options(self) -> onnxruntime.SessionOptions:
         """Return them as onnxruntime takes them."""
         options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        levels = onnxruntime.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_BASIC if self.mode == "exact" else levels.ORT_ENABLE_ALL
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # a plan for each batch size: no faster, and takes up to twice the memory
@@ -110,10 +86,6 @@ class SessionSettings:
             for key, value in _EXACT_ENTRIES.items():
                 options.add_session_config_entry(key, value)
         return options
-
-    def disabled_optimizers(self) -> list[str]:
-        """Return the names of the optimizations that are left out."""
-        return [*_WRONG_OPTIMIZERS, *(_INEXACT_OPTIMIZERS if self.mode == "exact" else ())]
 
     def provider_list(self) -> list[tuple[str, dict[str, str]]]:
         """Return the providers with their options, the CPU last."""
@@ -136,13 +108,14 @@ def open_session(
         ToolMissing: a provider cannot be used here.
     """
     settings = settings or SessionSettings(threads=threads)
+    obstacles = Obstacles.among(model.graph)
     try:
         if total_bytes(model) <= _IN_MEMORY_BYTES:
-            return _session(serialize(model), settings, _wrong_for(model))
+            return _session(serialize(model), settings, obstacles)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.onnx"
             ir.save(model, file, external_data="model.data")
-            return _session(str(file), settings, _wrong_for(model))
+            return _session(str(file), settings, obstacles)
     except RUNTIME_ERRORS as error:
         raise _not_accepted(error) from error
 
@@ -157,7 +130,7 @@ def open_plain(plain: PlainGraph, outputs: Sequence[str], settings: SessionSetti
     """
     content = plain.with_outputs(outputs).SerializeToString()
     try:
-        session = _session(content, settings, _WRONG_FOR_RESIZED_AXES * plain.resizes_axes, plain.large)
+        session = _session(content, settings, plain.obstacles, plain.large)
     except RUNTIME_ERRORS as error:
         raise _not_accepted(error) from error
     if plain.large:
@@ -188,17 +161,13 @@ def _not_accepted(error: Exception) -> InvalidModel:
     )
 
 
-def _wrong_for(model: ir.Model) -> tuple[str, ...]:
-    return _WRONG_FOR_RESIZED_AXES if any(map(resizes_axes, model.graph.all_nodes())) else ()
-
-
 def _session(
     source: bytes | str,
     settings: SessionSettings,
-    wrong: Sequence[str],
+    obstacles: Obstacles,
     large: Mapping[str, onnxruntime.OrtValue] | None = None,
 ) -> onnxruntime.InferenceSession:
-    disabled = [*settings.disabled_optimizers(), *wrong]
+    disabled = left_out(settings.mode, obstacles)
     arguments: dict[str, Any] = {"disabled_optimizers": disabled, "enable_fallback": 0}
     options = settings.options()
     if large:
