@@ -89,6 +89,7 @@ MIXING = {
     "slice": ("1,4", "y = Slice(x, zero, one)"),
     "flatten": ("1,2,4", "y = Flatten<axis=2>(x)"),
     "reshape": ("1,2,4", "s = Constant<value = int64[2] {2, 4}>() y = Reshape(x, s)"),
+    "indices_of_a_pool": ("1,4,8", "z, i = MaxPool<kernel_shape=[2]>(x) y = Cast<to=1>(i)"),
     "shape_as_data": ("1,4", "h = Shape(x) y = Cast<to=1>(h)"),
     "loop": ("1,4", "yes = Constant<value = bool {1}>() y = If (yes) <then_branch = t () => "
         "(float[N, 4] u) { u = Neg(x) }, "

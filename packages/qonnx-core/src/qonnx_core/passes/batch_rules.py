@@ -111,6 +111,12 @@ def _only_first(call: Call) -> bool:
     return call.is_only_first()
 
 
+def _max_pool(call: Call) -> bool:
+    """Return whether nobody reads the indices, which count through all samples."""
+    indices = call.node.outputs[1:]
+    return call.is_only_first() and not any(value.uses() or value.is_graph_output() for value in indices)
+
+
 def _matmul(call: Call) -> bool:
     left, right = call.rank(0), call.rank(1)
     if left is None or right is None:
@@ -228,7 +234,7 @@ ELEMENTWISE = (
 )  # fmt: skip
 _FIRST_ONLY = (
     "AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool", "GlobalMaxPool",
-    "InstanceNormalization", "LRN", "MaxPool", "SpaceToDepth",
+    "InstanceNormalization", "LRN", "SpaceToDepth",
 )  # fmt: skip
 REDUCE = tuple(
     f"Reduce{name}" for name in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
@@ -245,6 +251,7 @@ _RULES: Mapping[str, _Rule] = {
     "Flatten": _flatten,
     "Gemm": _gemm,
     "MatMul": _matmul,
+    "MaxPool": _max_pool,
     "Pad": _pad,
     "Reshape": _reshape,
     "Resize": _resize,
