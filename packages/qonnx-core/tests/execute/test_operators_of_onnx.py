@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import warnings
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
 import qonnx_core
 from qonnx_core.errors import QonnxError
-from qonnx_core.execute.session import RUNTIME_ERRORS
 from qonnx_core.formats.reader import load_bytes
+from qonnx_core.testing.onnx_examples import Example, WithoutOptimizations, onnx_examples
 
 Array = NDArray[Any]
 PARTS = 8
@@ -25,33 +21,9 @@ ROUNDED_BETWEEN = ("test_attention_4d_fp16_expanded", "test_attention_4d_causal_
                    "test_attention_4d_gqa_with_past_and_present_fp16_expanded")  # fmt: skip
 
 
-@functools.cache
-def cases() -> list[Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from onnx.backend.test.case.node import collect_testcases
-
-        return [
-            case for case in collect_testcases(None) if all(isinstance(x, np.ndarray) for x in case.data_sets[0][0])
-        ]
-
-
-def by_onnxruntime(model: onnx.ModelProto, inputs: list[Array]) -> list[Any] | None:
-    """Return what a session without optimizations computes, or None where it computes nothing."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
-    options.add_session_config_entry("session.disable_prepacking", "1")
-    try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-        return list(session.run(None, dict(zip([x.name for x in session.get_inputs()], inputs, strict=True))))
-    except (*RUNTIME_ERRORS, RuntimeError, ValueError):
-        return None
-
-
-def differences(case: Any) -> list[str]:
-    inputs = case.data_sets[0][0]
-    expected = by_onnxruntime(case.model, inputs)
+def differences(case: Example) -> list[str]:
+    inputs = list(case.inputs.values())
+    expected = WithoutOptimizations(case.model).run(case.inputs)
     try:
         model = load_bytes(case.model.SerializeToString())
         compiled = qonnx_core.compile_model(model)
@@ -81,7 +53,7 @@ def same(left: Array, right: Array) -> bool:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_example_runs_as_onnxruntime_runs_it_or_is_refused(part: int) -> None:
-    examples = cases()[part::PARTS]
+    examples = onnx_examples()[part::PARTS]
     assert len(examples) > 150
     found = [text for case in examples for text in differences(case)]
     assert not found, "\n".join(found)

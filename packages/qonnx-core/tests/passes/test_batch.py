@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 
 import qonnx_core
+from qonnx_core.errors import QonnxError
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.passes.batch_proof import samples_stay_apart
 from qonnx_core.passes.change_batch_size import ChangeBatchSize
 from qonnx_core.passes.make_batch_symbolic import MakeBatchSymbolic
+from qonnx_core.testing.onnx_examples import Example, WithoutOptimizations, onnx_examples
 from qonnx_core.testing.random_graphs import RandomGraph, random_graphs
 
 HEAD = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
@@ -170,3 +172,45 @@ def test_a_cleaned_model_closes_its_batch_for_tools_that_need_one(body: str) -> 
     assert ChangeBatchSize(1).run(model) == 1
     values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
     assert all(value.shape is not None and value.shape.is_static() and value.shape[0] == 1 for value in values)
+
+
+@pytest.mark.parametrize("part", range(6))
+def test_an_open_batch_gives_every_sample_of_an_example_what_it_gets_alone(part: int) -> None:
+    """The other inputs of the examples of ``onnx`` become parameters, and the batch becomes 1."""
+    opened = 0
+    for example in onnx_examples()[part::6]:
+        if not example.inputs:
+            continue
+        (name, x), *others = example.inputs.items()
+        source = example.model.graph.input[0].type.tensor_type.shape
+        if x.ndim == 0 or len(x) == 0 or not source.dim or any(array.dtype.kind not in "fiub" for _, array in others):
+            continue
+        single = _of_single_samples(example, [(key, array) for key, array in others])
+        try:
+            model = from_proto(single)
+            apart, is_open = samples_stay_apart(model), MakeBatchSymbolic().run(model.clone()) == 1
+            assert is_open or not apart, f"{example.name}: the graph alone proves what inferred shapes do not"
+            found = qonnx_core.compile_model(model).run({name: x}) if is_open else {}
+        except QonnxError:
+            continue
+        alone = WithoutOptimizations(single)
+        rows = [alone.run({name: x[index : index + 1]}) for index in range(len(x))]
+        if any(row is None for row in rows):
+            continue
+        for index, array in enumerate(found.values()):
+            expected = np.concatenate([row[index] for row in rows if row is not None])
+            np.testing.assert_allclose(array, expected, 1e-4, 1e-5, err_msg=example.name)  # kernels differ by batch
+        opened += is_open
+    assert opened > 20
+
+
+def _of_single_samples(example: Example, parameters: list[tuple[str, np.ndarray]]) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    model.CopyFrom(example.model)
+    del model.graph.input[1:], model.graph.value_info[:]
+    for name, array in parameters:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    return model
