@@ -13,6 +13,7 @@ import pytest
 import qonnx_core
 from qonnx_core.analyses.ranges import tensor_ranges
 from qonnx_core.formats.reader import from_proto
+from qonnx_core.ir.grid import Grid
 
 HEAD = '<ir_version: 10, opset_import: ["": 21]>'
 ONE, TWO = Decimal(1), Decimal(2)
@@ -77,3 +78,12 @@ def test_small_numbers_are_not_zero() -> None:
     assert found.values is not None
     assert 0 < found.values[0] < found.values[1] < 1e-21
     assert found.stuck == ()
+
+
+@pytest.mark.parametrize("node", ["Sqrt(x)", "Log(x)", "Pow(x, h)"])
+def test_what_can_be_no_number_has_no_range(node: str) -> None:
+    text = f"{HEAD} g (float[N, 1] x) => (float[N, 1] y) <float h = {{0.5}}> {{ y = {node} }}"
+    model = qonnx_core.cleanup_model(from_proto(onnx.parser.parse_model(text)))
+    assert tensor_ranges(model, {}, {"global_in": (-1.0, 2.0)})["global_out"].values is None
+    assert "can be negative" in tensor_ranges(model, {"global_in": Grid.parse("INT4")})["global_out"].reason
+    assert tensor_ranges(model, {}, {"global_in": (0.5, 2.0)})["global_out"].values is not None

@@ -125,9 +125,17 @@ def curve(op: Operation) -> list[Extent]:
     found = CURVES[op.node.op_type]
     if op.text("approximate", "none") == "tanh":
         found = Curve(_gelu_by_tanh, -0.18, turns=(-0.7524614220710162,))
+    if op.node.op_type == "Sqrt":
+        return [_root(x)]
     if op.node.op_type == "Log" and bool((x.lo < 0).any()):
         raise Unsupported("a logarithm of numbers that can be negative")
     return [between(found.interval(x.interval), x.axis, "its values lie on no grid")]
+
+
+def _root(x: Extent) -> Extent:
+    if bool((x.lo < 0).any()):
+        raise Unsupported("a square root of numbers that can be negative")
+    return between(CURVES["Sqrt"].interval(x.interval), x.axis, "its values lie on no grid")
 
 
 def exponential_unit(op: Operation) -> list[Extent]:
@@ -320,7 +328,7 @@ def power(op: Operation) -> list[Extent]:
         raise Unsupported("it has several exponents")
     exponent = float(exponents[0])
     if exponent == 0.5:
-        return [between(CURVES["Sqrt"].interval(x.interval), x.axis, "its values lie on no grid")]
+        return [_root(x)]
     if exponent == 1.0:
         return [x]
     if exponent != int(exponent) or not 0 < exponent <= 64:
