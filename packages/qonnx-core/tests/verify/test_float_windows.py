@@ -48,6 +48,9 @@ CASES = {
     "maximum up to the end": (
         "float[2, 3, 6]", "MaxPool<kernel_shape = [4], strides = [3], ceil_mode = 1>(x)", None, None,
     ),
+    "maximum whose pads do not count": (
+        "float[2, 3, 6]", 'MaxPool<kernel_shape = [3], auto_pad = "VALID", pads = [1, 1]>(x)', None, None,
+    ),
     "channels-last maximum": ("float[2, 6, 5, 3]", f"{L}MaxPool<kernel_shape = [3, 2]>(x)", None, None),
     "maximum of pictures": (
         "float[2, 6, 6, 3]", f"{Q}MaxPoolNHWC<kernel_shape = [2, 2], strides = [2, 2], pads = [0, 0, 0, 0]>(x)", None,

@@ -13,16 +13,7 @@ from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ops.builder import Builder, Operand
 from qonnx_core.ops.op import QonnxOp
-from qonnx_core.ops.windows import (
-    Shape,
-    ceiled_size,
-    channels_first,
-    channels_last,
-    check_window,
-    filled,
-    output_size,
-    rank_of,
-)
+from qonnx_core.ops.windows import Shape, Window, channels_first, channels_last, check_window, filled, rank_of
 
 CHANNELS_LAST = "qonnx.custom_op.channels_last"
 
@@ -228,15 +219,6 @@ def _passed(op: Builder, node: ChannelsLastOp) -> dict[str, ir.Attr]:
     return {name: op.passed(name, name, value) for name, value in values.items()}
 
 
-def _sizes(op: ChannelsLastConv | ChannelsLastMaxPoolV1, shape: Shape, ceiled: bool) -> list[int | None]:
-    axes = len(op.kernel_shape)
-    dilations: tuple[int, ...] = getattr(op, "dilations", (1,) * axes)
-    sizes = []
-    for axis in range(axes):
-        begin, end = op.pads[axis], op.pads[axis + axes]
-        kernel, stride, dilation = op.kernel_shape[axis], op.strides[axis], dilations[axis]
-        if ceiled:
-            sizes.append(ceiled_size(shape[axis + 1], kernel, stride, begin, end, dilation))
-        else:
-            sizes.append(output_size(shape[axis + 1], kernel, stride, begin + end, dilation))
-    return sizes
+def _sizes(op: ChannelsLastConv | ChannelsLastMaxPoolV1, shape: Shape, ceiled: bool) -> tuple[int | None, ...]:
+    dilations: tuple[int, ...] = getattr(op, "dilations", (1,) * len(op.kernel_shape))
+    return Window(op.kernel_shape, op.strides, dilations, op.pads, ceiled).counts(shape[1:-1])

@@ -14,7 +14,7 @@ from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.datatypes import DataType, Kind
 from qonnx_core.ops.builder import Builder, Operand, is_known
 from qonnx_core.ops.op import QonnxOp
-from qonnx_core.ops.windows import Shape, check_window, output_size
+from qonnx_core.ops.windows import Shape, Window, check_window
 
 _INPUT_SHAPE = re.compile(
     r"\s*\(?\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*,?\s*\)?\s*"
@@ -108,15 +108,9 @@ class Im2Col(QonnxOp):
             shape = (None, *(int(number) for number in match.groups()[1:]))
         if len(shape) != 4:
             return None
-        pads = self.pad_amount
-        sizes = [
-            output_size(size, kernel, stride, before + after, dilation)
-            for size, kernel, stride, before, after, dilation in zip(
-                shape[1:3], self.kernel_size, self.stride, pads[:2], pads[2:], self.dilations, strict=True
-            )
-        ]
+        window = Window(self.kernel_size, self.stride, self.dilations, self.pad_amount)
         row = shape[3] * self.kernel_size[0] * self.kernel_size[1] if isinstance(shape[3], int) else None
-        return (shape[0], *sizes, row)
+        return (shape[0], *window.counts(shape[1:3]), row)
 
     def keeps_datatype(self, datatype: DataType) -> bool:
         """Return whether the padding is a number of the type, or there is none."""

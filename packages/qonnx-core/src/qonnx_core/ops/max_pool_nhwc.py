@@ -11,7 +11,7 @@ import onnx_ir as ir
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ops.builder import Builder, Operand
 from qonnx_core.ops.op import QonnxOp
-from qonnx_core.ops.windows import Shape, ceiled_size, channels_first, channels_last, check_window, output_size
+from qonnx_core.ops.windows import Shape, Window, channels_first, channels_last, check_window
 
 _RANK = 4
 
@@ -62,14 +62,8 @@ class MaxPoolNHWC(QonnxOp):
         shape = shapes[0]
         if shape is None or len(shape) != _RANK:
             return None
-        sizes = []
-        for axis, (kernel, stride) in enumerate(zip(self.kernel_shape, self.strides, strict=True)):
-            begin, end = self.pads[axis], self.pads[axis + 2]
-            if self.ceil_mode:
-                sizes.append(ceiled_size(shape[axis + 1], kernel, stride, begin, end, 1))
-            else:
-                sizes.append(output_size(shape[axis + 1], kernel, stride, begin + end))
-        return (shape[0], *sizes, shape[3])
+        window = Window(self.kernel_shape, self.strides, (1, 1), self.pads, self.ceil_mode)
+        return (shape[0], *window.counts(shape[1:3]), shape[3])
 
     def keeps_datatype(self, datatype: DataType) -> bool:
         """Return True: every output is one of the inputs."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -59,6 +61,87 @@ def same_pads(
         begins.append(small if upper else large)
         ends.append(large if upper else small)
     return (*begins, *ends)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Kernel, strides and dilations, one number per spatial axis; pads hold all begins, then all ends.
+
+    With ``ceil`` a last window may reach beyond the padded axis.
+    """
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[int, ...]
+    ceil: bool = False
+
+    @property
+    def num_axes(self) -> int:
+        """The number of spatial axes."""
+        return len(self.kernel)
+
+    @property
+    def num_elements(self) -> int:
+        """The number of elements of a window."""
+        return prod(self.kernel)
+
+    @property
+    def begins(self) -> tuple[int, ...]:
+        """The padding in front, for each axis."""
+        return self.pads[: self.num_axes]
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The padding behind, for each axis."""
+        return self.pads[self.num_axes :]
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether every output sees exactly the one input at its own place."""
+        return not any(self.pads) and all(number == 1 for number in (*self.kernel, *self.strides))
+
+    def with_axis(self) -> Window:
+        """Return the window with one more spatial axis behind the others, along which it does not reach."""
+        pads = (*self.begins, 0, *self.ends, 0)
+        return Window((*self.kernel, 1), (*self.strides, 1), (*self.dilations, 1), pads, self.ceil)
+
+    def count(self, axis: int, size: int | str | None) -> int | None:
+        """Return how many windows there are along an axis of this size; None where the size is not known."""
+        kernel, stride, dilation = self.kernel[axis], self.strides[axis], self.dilations[axis]
+        begin, end = self.begins[axis], self.ends[axis]
+        if self.ceil:
+            return ceiled_size(size, kernel, stride, begin, end, dilation)
+        return output_size(size, kernel, stride, begin + end, dilation)
+
+    def counts(self, sizes: Sequence[int | str | None]) -> tuple[int | None, ...]:
+        """Return how many windows there are along each axis; None where a size is not known."""
+        return tuple(self.count(axis, size) for axis, size in enumerate(sizes))
+
+
+def read_window(
+    node: ir.Node, kernel: tuple[int, ...], sizes: Sequence[object] | None, *, automatic: bool = True
+) -> Window | str:
+    """Return the window of an ONNX node over spatial axes of these sizes, or the reason why it is not known.
+
+    What the node leaves out is written out, and ``auto_pad`` becomes numbers: ``VALID`` is no padding, the others are
+    :func:`same_pads`. Without ``automatic`` these are left out, and the pads are those that are written.
+    """
+    axes = len(kernel)
+    strides = tuple(node.attributes.get_ints("strides") or (1,) * axes)
+    dilations = tuple(node.attributes.get_ints("dilations") or (1,) * axes)
+    pads = tuple(node.attributes.get_ints("pads") or (0,) * (2 * axes))
+    if not (len(strides) == len(dilations) == axes and len(pads) == 2 * axes):
+        return f"kernel, strides, dilations and pads do not belong to the same number of axes ({axes})"
+    mode = node.attributes.get_string("auto_pad", "NOTSET") or "NOTSET"
+    if mode == "VALID":
+        pads = (0,) * (2 * axes)
+    elif mode != "NOTSET" and automatic:
+        found = same_pads(sizes, kernel, strides, dilations, upper=mode == "SAME_UPPER")
+        if found is None:
+            return f"auto_pad is {mode} and the size of the image is not fixed; write pads instead"
+        pads = found
+    return Window(kernel, strides, dilations, pads, bool(node.attributes.get_int("ceil_mode", 0)))
 
 
 def filled(values: tuple[int, ...], count: int, default: int) -> tuple[int, ...]:

@@ -19,12 +19,13 @@ from qonnx_core.ops.im2col import Im2Col
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.ops.quant import Quant
 from qonnx_core.ops.registry import op_of
+from qonnx_core.ops.windows import Window
 from qonnx_core.passes.base import graphs_of, is_standard, replace_value
 from qonnx_core.passes.layouts.emitter import Emitter, stem_of
 from qonnx_core.passes.layouts.refusals import refusal_sentences
 from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.statics import Statics, can_move
-from qonnx_core.passes.layouts.window import Window, conv_window_of
+from qonnx_core.passes.layouts.window import conv_window_of
 from qonnx_core.passes.remove_unused import RemoveUnused
 
 

@@ -11,12 +11,13 @@ from qonnx_core.errors import Unsupported
 from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.ops.registry import op_of
+from qonnx_core.ops.windows import Window
 from qonnx_core.passes.base import graphs_of, is_standard
 from qonnx_core.passes.layouts.between_transposes import channels_last_between
 from qonnx_core.passes.layouts.emitter import Emitter, taken_names
 from qonnx_core.passes.layouts.refusals import refusal_sentences
 from qonnx_core.passes.layouts.shapes import know_shapes
-from qonnx_core.passes.layouts.window import Window, window_of
+from qonnx_core.passes.layouts.window import window_of
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qonnx_core.ops.windows import ceiled_size, output_size, same_pads
+from qonnx_core.ops.windows import Window, read_window
 from qonnx_core.verify.bounded import Bounded, Float64, NoBound, SumTerms, is_float32, rounded, unit_of, with_errors
 from qonnx_core.verify.float_ops import add, batch_normalization, product, sum_error
 from qonnx_core.verify.operands import Rule, constant, first_operands, moved
@@ -25,55 +25,51 @@ from qonnx_core.verify.operands import Rule, constant, first_operands, moved
 
 @dataclass(frozen=True)
 class _Windows:
-    """Windows over spatial axes of known sizes, and how many there are along each."""
+    """A window over spatial axes of known sizes."""
 
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilations: tuple[int, ...]
-    begins: tuple[int, ...]
-    ends: tuple[int, ...]
-    counts: tuple[int, ...]
+    window: Window
+    sizes: tuple[int, ...]
 
-    def parts(self, padded: NDArray[Any]) -> list[NDArray[Any]]:
-        """Return for each window element its values in all windows; the last axes of the padded data are spatial."""
-        lead = (slice(None),) * (padded.ndim - len(self.kernel))
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many windows there are along each axis."""
+        return tuple(count or 0 for count in self.window.counts(self.sizes))
+
+    def parts(self, x: NDArray[Any], filling: float) -> list[NDArray[Any]]:
+        """Return for each window element its values in all windows; the last axes of the data are spatial.
+
+        Around the data stands the filling, behind them as much as the last windows reach.
+        """
+        window, counts = self.window, self.counts
+        amounts = [(0, 0)] * (x.ndim - window.num_axes)
+        for k, s, d, begin, size, count in zip(
+            window.kernel, window.strides, window.dilations, window.begins, self.sizes, counts, strict=True
+        ):
+            reach = (count - 1) * s + (k - 1) * d + 1
+            amounts.append((begin, max(reach - begin - size, 0)))
+        padded = np.pad(x, amounts, constant_values=filling)
+        lead = (slice(None),) * (x.ndim - window.num_axes)
         return [
             padded[
                 lead
                 + tuple(
                     slice(place * d, place * d + (count - 1) * s + 1, s)
-                    for place, d, s, count in zip(places, self.dilations, self.strides, self.counts, strict=True)
+                    for place, d, s, count in zip(places, window.dilations, window.strides, counts, strict=True)
                 )
             ]
-            for places in every(*(range(size) for size in self.kernel))
+            for places in every(*(range(size) for size in window.kernel))
         ]
 
-    def padded(self, x: NDArray[Any], sizes: tuple[int, ...], filling: float) -> NDArray[Any]:
-        """Return the data with padding, and behind it as much more as the last windows reach."""
-        amounts = [(0, 0)] * (x.ndim - len(self.kernel))
-        for k, s, d, begin, size, count in zip(
-            self.kernel, self.strides, self.dilations, self.begins, sizes, self.counts, strict=True
-        ):
-            reach = (count - 1) * s + (k - 1) * d + 1
-            amounts.append((begin, max(reach - begin - size, 0)))
-        return np.pad(x, amounts, constant_values=filling)
+
+def _window(node: ir.Node, kernel: tuple[int, ...], sizes: tuple[int, ...]) -> Window:
+    window = read_window(node, kernel, sizes)
+    if isinstance(window, str):
+        raise NoBound(window)
+    return window
 
 
 def _windows(node: ir.Node, kernel: tuple[int, ...], sizes: tuple[int, ...]) -> _Windows:
-    axes = len(kernel)
-    strides = tuple(int(n) for n in node.attributes.get_ints("strides") or [1] * axes)
-    dilations = tuple(int(n) for n in node.attributes.get_ints("dilations") or [1] * axes)
-    pads = [int(n) for n in node.attributes.get_ints("pads") or [0] * 2 * axes]
-    mode = node.attributes.get_string("auto_pad", "NOTSET")
-    if mode in ("SAME_UPPER", "SAME_LOWER"):
-        pads = list(same_pads(sizes, kernel, strides, dilations, upper=mode == "SAME_UPPER") or pads)
-    begins, ends = tuple(pads[:axes]), tuple(pads[axes:])
-    counts = []
-    for size, k, s, d, begin, end in zip(sizes, kernel, strides, dilations, begins, ends, strict=True):
-        ceiled = bool(node.attributes.get_int("ceil_mode", 0))
-        count = ceiled_size(size, k, s, begin, end, d) if ceiled else output_size(size, k, s, begin + end, d)
-        counts.append(count or 0)
-    return _Windows(kernel, strides, dilations, begins, ends, tuple(counts))
+    return _Windows(_window(node, kernel, sizes), sizes)
 
 
 # --- convolutions -----------------------------------------------------------------------------------------------------
@@ -91,7 +87,7 @@ def _conv(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
         outputs = len(factors)
         grouped = factors.reshape(group, outputs // group, channels // group, -1)
         total = np.zeros((batch, group, outputs // group, prod(windows.counts)))
-        for place, part in enumerate(windows.parts(windows.padded(data, sizes, 0.0))):
+        for place, part in enumerate(windows.parts(data, 0.0)):
             total += grouped[..., place] @ part.reshape(batch, group, channels // group, -1)
         return total.reshape(batch, outputs, *windows.counts)
 
@@ -107,16 +103,13 @@ def _conv_transpose(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounde
         raise NoBound("a given output shape")
     group = node.attributes.get_int("group", 1)
     sizes = x.value.shape[2:]
-    strides, dilations, more, pads = (
-        [int(n) for n in node.attributes.get_ints(name) or [default] * count]
-        for name, default, count in (
-            ("strides", 1, axes), ("dilations", 1, axes), ("output_padding", 0, axes), ("pads", 0, 2 * axes),
-        )
-    )  # fmt: skip
+    window = _window(node, kernel, sizes)
+    more = node.attributes.get_ints("output_padding") or [0] * axes
     full = [
-        (n - 1) * s + (k - 1) * d + 1 + p for n, s, k, d, p in zip(sizes, strides, kernel, dilations, more, strict=True)
+        (n - 1) * s + (k - 1) * d + 1 + p
+        for n, s, k, d, p in zip(sizes, window.strides, kernel, window.dilations, more, strict=True)
     ]
-    cut = tuple(slice(pads[a], full[a] - pads[a + axes]) for a in range(axes))
+    cut = tuple(slice(window.begins[a], full[a] - window.ends[a]) for a in range(axes))
 
     def spread(data: Float64, factors: Float64) -> Float64:
         batch, channels = data.shape[:2]
@@ -128,7 +121,7 @@ def _conv_transpose(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounde
             part = np.swapaxes(grouped[..., place], -1, -2) @ inputs
             where = tuple(
                 slice(p * d, p * d + (n - 1) * s + 1, s)
-                for p, d, s, n in zip(places, dilations, strides, sizes, strict=True)
+                for p, d, s, n in zip(places, window.dilations, window.strides, sizes, strict=True)
             )
             total[(slice(None), slice(None), *where)] += part.reshape(batch, group * outputs, *sizes)
         return total[(slice(None), slice(None), *cut)]
@@ -176,10 +169,10 @@ def _max_pool(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
         raise NoBound("the places of the maxima")
     sizes = x.value.shape[2:]
     windows = _windows(node, tuple(int(n) for n in node.attributes.get_ints("kernel_shape")), sizes)
-    value = np.maximum.reduce(windows.parts(windows.padded(x.real, sizes, -np.inf)))
+    value = np.maximum.reduce(windows.parts(x.real, -np.inf))
     if x.error is None:
         return Bounded(value if x.is_real else value.astype(x.value.dtype))
-    return with_errors(value, np.maximum.reduce(windows.parts(windows.padded(x.error, sizes, 0.0))))
+    return with_errors(value, np.maximum.reduce(windows.parts(x.error, 0.0)))
 
 
 def _global_max_pool(_node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
@@ -195,25 +188,24 @@ def _average_pool(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
     included = bool(node.attributes.get_int("count_include_pad", 0))
     if node.attributes.get_int("ceil_mode", 0) and included:
         raise NoBound("windows beyond the padding, which runtimes count in different ways")
-    total = _window_sums(x, windows, sizes)
+    total = _window_sums(x, windows)
     if included:
-        counts = np.asarray(float(prod(windows.kernel)))
+        counts = np.asarray(float(windows.window.num_elements))
     else:
         inside = np.ones((1, 1, *sizes))
-        counts = np.asarray(np.add.reduce(windows.parts(windows.padded(inside, sizes, 0.0))))
+        counts = np.asarray(np.add.reduce(windows.parts(inside, 0.0)))
     value = total.real / counts
     # a runtime may multiply by the rounded reciprocal, which is exact for powers of two alone
     exact = (np.frexp(counts)[0] == 0.5) & is_float32(value) & (value * counts == total.real)
     return rounded(value, total.errors / counts, exact, roundoffs=2.0)
 
 
-def _window_sums(x: Bounded, windows: _Windows, sizes: tuple[int, ...]) -> Bounded:
+def _window_sums(x: Bounded, windows: _Windows) -> Bounded:
     value, magnitude, propagated = (
-        np.asarray(np.add.reduce(windows.parts(windows.padded(array, sizes, 0.0))))
-        for array in (x.real, np.abs(x.real), x.errors)
+        np.asarray(np.add.reduce(windows.parts(array, 0.0))) for array in (x.real, np.abs(x.real), x.errors)
     )
     unit = unit_of(x.real, tuple(range(1, x.value.ndim)))
-    terms = SumTerms(prod(windows.kernel), magnitude, propagated, np.broadcast_to(unit, value.shape))
+    terms = SumTerms(windows.window.num_elements, magnitude, propagated, np.broadcast_to(unit, value.shape))
     return with_errors(value, sum_error(terms), terms)
 
 
@@ -245,14 +237,11 @@ def _im2col(node: ir.Node, operands: Sequence[Bounded | None]) -> Bounded:
         )
     )  # fmt: skip
     sizes = x.value.shape[1:3]
-    counts = tuple(
-        output_size(sizes[a], kernel[a], strides[a], pads[a] + pads[a + 2], dilations[a]) or 0 for a in (0, 1)
-    )
-    windows = _Windows(kernel, strides, dilations, pads[:2], pads[2:], counts)
+    windows = _Windows(Window(kernel, strides, dilations, pads), sizes)
     filling = float(node.attributes.get_int("pad_value", 0))
 
     def rows(array: NDArray[Any], outside: float) -> NDArray[Any]:
-        parts = windows.parts(windows.padded(np.moveaxis(array, -1, 1), sizes, outside))
+        parts = windows.parts(np.moveaxis(array, -1, 1), outside)
         return np.concatenate([np.moveaxis(part, 1, -1) for part in parts], axis=-1)
 
     return Bounded(rows(x.value, filling), None if x.error is None else rows(x.error, 0.0))

@@ -26,7 +26,7 @@ from qonnx_core.analyses.ranges.extent import (
     reals,
 )
 from qonnx_core.analyses.ranges.operation import Operation, Rule, numbers_of
-from qonnx_core.analyses.ranges.taps import axis_patterns, windows_of
+from qonnx_core.analyses.ranges.taps import axis_patterns, can_leave, window_of
 from qonnx_core.errors import Unsupported
 from qonnx_core.ops.quant_avg_pool2d import QuantAvgPool2d
 from qonnx_core.passes.streamline.exact import Real
@@ -175,18 +175,18 @@ def average_pool(op: Operation) -> list[Extent]:
     x = op.extent(0)
     shape = op.shape(0)
     kernel = tuple(op.integers("kernel_shape") or ())
-    windows = windows_of(op, kernel, shape[2:])
+    window = window_of(op, kernel, shape[2:])
     x = replace(x.hull(list(range(2, len(shape)))), axis=1)
     included = bool(op.integer("count_include_pad", 0))
-    pairs = {(windows.count, windows.count)}
-    if windows.padded:
+    pairs = {(window.num_elements, window.num_elements)}
+    if can_leave(window):
         if any(size is None for size in shape[2:]):
             return [_any_average(x, included)]
         pairs = {(1, 1)}
         for axis, size in enumerate(shape[2:]):
-            inside, padded = axis_patterns(windows, axis, int(size or 0))
+            inside, padded = axis_patterns(window, axis, int(size or 0))
             own = {(int(i.sum()), int(p.sum())) for i, p in zip(inside, padded, strict=True)}
-            if windows.ceil:  # runtimes differ in whether what lies behind the padding counts
+            if window.ceil:  # runtimes differ in whether what lies behind the padding counts
                 own |= {(i, kernel[axis]) for i, _ in own}
             pairs = {(a * c, b * d) for a, b in pairs for c, d in own}
     if not included:

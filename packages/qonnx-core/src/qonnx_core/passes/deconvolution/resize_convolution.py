@@ -15,19 +15,19 @@ from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import integer_range
 from qonnx_core.ops.bipolar_quant import BipolarQuant
 from qonnx_core.ops.quant import Quant
+from qonnx_core.ops.windows import Window
 from qonnx_core.passes.base import is_standard, new_constant
 from qonnx_core.passes.deconvolution.places import places, refusals
 from qonnx_core.passes.deconvolution.pointwise import chain_before, move_below
 from qonnx_core.passes.deconvolution.weights import (
     Parameter,
     Refused,
-    Window,
     by_group,
     quantized,
     read_parameter,
-    read_window,
     rearranged,
     replace_by_deconvolution,
+    stride_1_window,
 )
 from qonnx_core.passes.remove_unused import RemoveUnused
 
@@ -80,13 +80,11 @@ class ResizeConvolutionToDeconvolution:
         if len(conv.inputs) > 2 and conv.inputs[2] is not None:
             inputs.append(conv.inputs[2])
         window = plan.window
-        pads = [size - 1 - pad for side in (window.begin, window.end)
-                for size, pad in zip(window.kernel, side, strict=True)]  # fmt: skip
         attributes = {
             "kernel_shape": [size + factor - 1 for size, factor in zip(window.kernel, plan.factors, strict=True)],
             "strides": list(plan.factors),
-            "pads": pads,
-            "group": window.group,
+            "pads": [size - 1 - pad for size, pad in zip(window.kernel * 2, window.pads, strict=True)],
+            "group": plan.group,
         }
         replace_by_deconvolution(graph, [resize, conv], [v for v in inputs if v is not None], attributes, nodes)
 
@@ -95,7 +93,7 @@ class ResizeConvolutionToDeconvolution:
         if weights.quantizer is None:
 
             def change(array: Array) -> Array:
-                return _over_blocks(by_group(array, plan.window.group), plan.factors).astype(array.dtype)
+                return _over_blocks(by_group(array, plan.group), plan.factors).astype(array.dtype)
 
             summed = rearranged(graph, weights, change, nodes)
             set_datatype(summed, None)  # sums are of a wider type
@@ -115,6 +113,7 @@ def _resize_before(node: ir.Node, model: ir.Model) -> tuple[list[ir.Node], ir.No
 class _Plan:
     weights: Parameter
     window: Window
+    group: int
     factors: tuple[int, ...]
 
 
@@ -124,10 +123,10 @@ def _plan(model: ir.Model, resize: ir.Node, conv: ir.Node) -> _Plan:
         raise Refused(f"the resized image {result.name} has other readers")
     weights = read_parameter(conv.inputs[1], "weights", model)
     factors = _factors(resize, weights.array.ndim)
-    window = read_window(conv, weights.array.shape[2:])
+    window = stride_1_window(conv, weights.array.shape[2:])
     if weights.op is not None:
         _check_quantizer(weights)
-    return _Plan(weights, window, factors)
+    return _Plan(weights, window, conv.attributes.get_int("group", 1), factors)
 
 
 def _factors(resize: ir.Node, rank: int) -> tuple[int, ...]:
@@ -206,7 +205,7 @@ def _check_quantizer(weights: Parameter) -> None:
 
 def _requantized(graph: ir.Graph, plan: _Plan, maintain_bit_width: bool, nodes: list[ir.Node]) -> ir.Value:
     """Return the summed weights behind a quantizer on the grid of the old one."""
-    weights, group = plan.weights, plan.window.group
+    weights, group = plan.weights, plan.group
     scale, zero, levels = _levels(weights)
     values = _over_blocks(by_group(levels - zero, group), plan.factors)  # whole numbers
     shape = weights.array.shape

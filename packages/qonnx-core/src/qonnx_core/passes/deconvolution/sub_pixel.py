@@ -9,18 +9,18 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from qonnx_core.ops.windows import Window
 from qonnx_core.passes.base import is_standard
 from qonnx_core.passes.deconvolution.places import places, refusals
 from qonnx_core.passes.deconvolution.pointwise import chain_before, move_above
 from qonnx_core.passes.deconvolution.weights import (
     Parameter,
     Refused,
-    Window,
     by_group,
     read_parameter,
-    read_window,
     rearranged,
     replace_by_deconvolution,
+    stride_1_window,
 )
 from qonnx_core.passes.remove_unused import RemoveUnused
 
@@ -76,6 +76,7 @@ class _Plan:
     weights: Parameter
     bias: Parameter | None
     window: Window
+    group: int
     block: int
     crd: bool
 
@@ -87,11 +88,12 @@ def _plan(model: ir.Model, conv: ir.Node, shuffle: ir.Node) -> _Plan:
     weights = read_parameter(conv.inputs[1], "weights", model)
     if weights.array.ndim != 4:
         raise Refused("the convolution is not two-dimensional")
-    window = read_window(conv, weights.array.shape[2:])
+    window = stride_1_window(conv, weights.array.shape[2:])
     block = shuffle.attributes.get_int("blocksize", 1)
     crd = str(shuffle.attributes.get_string("mode", "DCR")) == "CRD"
     outputs = weights.array.shape[0] // block**2
-    if window.group > 1 and (not crd or outputs % window.group):
+    group = conv.attributes.get_int("group", 1)
+    if group > 1 and (not crd or outputs % group):
         raise Refused("groups of the convolution do not end between output channels")
     bias = None
     if len(conv.inputs) > 2 and conv.inputs[2] is not None:
@@ -100,7 +102,7 @@ def _plan(model: ir.Model, conv: ir.Node, shuffle: ir.Node) -> _Plan:
             blocks = _blocks(np.broadcast_to(array, bias.array.shape), block, crd)
             if not np.array_equal(blocks, np.broadcast_to(blocks[:, :1, :1], blocks.shape)):
                 raise Refused("the bias differs between the sub-pixels of a channel")
-    return _Plan(weights, bias, window, block, crd)
+    return _Plan(weights, bias, window, group, block, crd)
 
 
 def _blocks(array: Array, block: int, crd: bool) -> Array:
@@ -119,18 +121,16 @@ def _rewrite(graph: ir.Graph, plan: _Plan, conv: ir.Node, shuffle: ir.Node) -> N
         parts = _blocks(array, block, plan.crd)[..., ::-1, ::-1]  # (c', r, s, c, u, v), kernel mirrored
         outputs, _, _, inputs, rows, columns = parts.shape
         woven = parts.transpose(0, 3, 4, 1, 5, 2).reshape(outputs, inputs, rows * block, columns * block)
-        return by_group(woven, window.group)
+        return by_group(woven, plan.group)
 
     nodes: list[ir.Node] = []
     inputs = [conv.inputs[0], rearranged(graph, plan.weights, shuffled, nodes)]
     if plan.bias is not None:
         inputs.append(rearranged(graph, plan.bias, lambda array: _blocks(array, block, plan.crd)[:, 0, 0], nodes))
-    pads = [block * (size - 1 - pad) for side in (window.begin, window.end)
-            for size, pad in zip(window.kernel, side, strict=True)]  # fmt: skip
     attributes = {
         "kernel_shape": [size * block for size in window.kernel],
         "strides": [block, block],
-        "pads": pads,
-        "group": window.group,
+        "pads": [block * (size - 1 - pad) for size, pad in zip(window.kernel * 2, window.pads, strict=True)],
+        "group": plan.group,
     }
     replace_by_deconvolution(graph, [conv, shuffle], [v for v in inputs if v is not None], attributes, nodes)

@@ -15,7 +15,7 @@ from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.registry import op_of
-from qonnx_core.ops.windows import same_pads
+from qonnx_core.ops.windows import Window, read_window
 from qonnx_core.passes.base import new_constant
 
 Array = NDArray[Any]
@@ -103,37 +103,21 @@ def _compressed(array: Array) -> Array:
     return array
 
 
-@dataclass(frozen=True)
-class Window:
-    """The attributes of a convolution with stride 1."""
-
-    kernel: tuple[int, ...]
-    begin: tuple[int, ...]
-    end: tuple[int, ...]
-    group: int
-
-
-def read_window(conv: ir.Node, kernel: tuple[int, ...]) -> Window:
+def stride_1_window(conv: ir.Node, kernel: tuple[int, ...]) -> Window:
     """Return the window of a convolution.
 
     Raises:
         Refused: it has strides or dilations, or more padding than a transposed convolution can crop.
     """
-    axes = len(kernel)
-    attributes = conv.attributes
     for name in ("strides", "dilations"):
-        if any(step != 1 for step in attributes.get_ints(name) or ()):
-            raise Refused(f"the convolution has {name} {list(attributes.get_ints(name) or ())}; expected only 1")
-    pads = tuple(attributes.get_ints("pads") or (0,) * (2 * axes))
-    auto = str(attributes.get_string("auto_pad", "NOTSET"))
-    if auto == "VALID":
-        pads = (0,) * (2 * axes)
-    elif auto.startswith("SAME"):
-        pads = same_pads(None, kernel, (1,) * axes, (1,) * axes, upper=auto == "SAME_UPPER") or pads
-    begin, end = pads[:axes], pads[axes:]
-    if any(pad > size - 1 or pad < 0 for side in (begin, end) for pad, size in zip(side, kernel, strict=True)):
-        raise Refused(f"the convolution has pads {list(pads)}; expected 0 to one less than the kernel")
-    return Window(kernel, begin, end, attributes.get_int("group", 1))
+        if any(step != 1 for step in conv.attributes.get_ints(name) or ()):
+            raise Refused(f"the convolution has {name} {list(conv.attributes.get_ints(name) or ())}; expected only 1")
+    window = read_window(conv, kernel, None)
+    if isinstance(window, str):
+        raise Refused(f"of the convolution: {window}")
+    if any(pad > size - 1 or pad < 0 for pad, size in zip(window.pads, kernel * 2, strict=True)):
+        raise Refused(f"the convolution has pads {list(window.pads)}; expected 0 to one less than the kernel")
+    return window
 
 
 def by_group(weights: Array, group: int) -> Array:

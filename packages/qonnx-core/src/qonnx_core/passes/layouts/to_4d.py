@@ -10,12 +10,13 @@ import onnx_ir as ir
 
 from qonnx_core.ops.multithreshold import MultiThreshold
 from qonnx_core.ops.registry import op_of
+from qonnx_core.ops.windows import Window
 from qonnx_core.passes.base import is_standard
 from qonnx_core.passes.layouts.axes import LETTERS, Axes
 from qonnx_core.passes.layouts.conversion import Conversion
 from qonnx_core.passes.layouts.flattening import convert_flattening
 from qonnx_core.passes.layouts.rules import attributes_of, rule_of
-from qonnx_core.passes.layouts.window import Window, conv_window_of, window_of
+from qonnx_core.passes.layouts.window import conv_window_of, window_of
 
 _AXES: Axes = (0, 1, 2, None)
 _WINDOWS = frozenset(("AveragePool", "Conv", "ConvTranspose", "LpPool", "MaxPool"))

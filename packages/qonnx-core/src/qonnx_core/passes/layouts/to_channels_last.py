@@ -14,6 +14,7 @@ from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.ops.multithreshold import MultiThreshold
 from qonnx_core.ops.quant_avg_pool2d import QuantAvgPool2d
 from qonnx_core.ops.registry import op_of
+from qonnx_core.ops.windows import Window
 from qonnx_core.passes.base import is_standard
 from qonnx_core.passes.layouts.axes import Axes, channels_last
 from qonnx_core.passes.layouts.conversion import Conversion
@@ -21,7 +22,7 @@ from qonnx_core.passes.layouts.emitter import stem_of
 from qonnx_core.passes.layouts.flattening import convert_flattening, know_absorbing
 from qonnx_core.passes.layouts.rules import attributes_of, rule_of
 from qonnx_core.passes.layouts.swapped_product import convert_product
-from qonnx_core.passes.layouts.window import Window, conv_window_of, window_of
+from qonnx_core.passes.layouts.window import conv_window_of, window_of
 
 _RANKS = (3, 4, 5)
 _LAYOUTS = {3: "NWC", 4: "NHWC", 5: "NDHWC"}
@@ -162,9 +163,8 @@ def _no_average_pool(node: ir.Node) -> str | None:
 
 
 def _divides(window: Window, sizes: list[Any]) -> bool:
-    axes = window.num_axes
     return all(
-        (size + window.pads[axis] + window.pads[axis + axes] - window.dilations[axis] * (window.kernel[axis] - 1) - 1)
+        (size + window.begins[axis] + window.ends[axis] - window.dilations[axis] * (window.kernel[axis] - 1) - 1)
         % window.strides[axis]
         == 0
         for axis, size in enumerate(sizes)
@@ -289,7 +289,7 @@ def _counts(node: ir.Node, window: Window, sizes: list[Any]) -> Any:
     axes = window.num_axes
     result = np.ones((1,) * (axes + 2))
     for axis in range(axes):
-        size, begin, end = sizes[axis], window.pads[axis], window.pads[axis + axes]
+        size, begin, end = sizes[axis], window.begins[axis], window.ends[axis]
         reach = window.dilations[axis] * np.arange(window.kernel[axis])
         last = size + begin + end - int(reach[-1])
         starts = np.arange(0, last, window.strides[axis])
