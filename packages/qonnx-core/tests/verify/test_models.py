@@ -256,3 +256,11 @@ def test_the_command_accepts_what_rounding_explains_when_asked(tmp_path: Path) -
     x = np.random.default_rng(2).normal(size=(50, 3)).astype(np.float32) * 3
     assert invoke(tmp_path, left, right, "--names", "file", x=x).exit_code == 3
     assert invoke(tmp_path, left, right, "--names", "file", "--allow-rounding", x=x).exit_code == 0
+
+
+def test_axes_that_are_inputs_may_take_the_samples_away() -> None:
+    left = build("g (float[1, 3, 2] x, int64[1] axes) => (y) { s = Squeeze(x, axes) y = Relu(s) }")
+    right = build("g (float[1, 3, 2] x, int64[1] axes) => (y) { s = Squeeze(x, axes) y = Identity(s) }")
+    inputs = {"x": np.arange(-2, 4, dtype=np.float32).reshape(1, 3, 2), "axes": np.asarray([0])}
+    assert compare_models(left, left, inputs).equal
+    assert not compare_models(left, right, inputs).equal
