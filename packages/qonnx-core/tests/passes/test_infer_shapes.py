@@ -84,3 +84,30 @@ def test_names_of_unknown_sizes_are_those_of_the_run_before() -> None:
              y = If (c) <then_branch = a () => (p) {{ p = {pool}(x) }}, else_branch = b () => (q) {{ q = {pool}(x) }}>
              }}"""
     assert shape_of(body) == "[N,2,unk__1,unk__2]"
+
+
+def test_loops_that_leave_out_their_first_output_have_the_shapes_of_their_own_graphs() -> None:
+    """Two nodes whose first outputs are both left out are told apart."""
+    loops = " ".join(
+        f", {result} = Loop(n, , x) <body = b{size} (int64 i{size}, bool c{size}, float[N, 2] a{size}) => "
+        f"(bool d{size}, e{size}, f{size}) {{ d{size} = Identity(c{size}) e{size} = Identity(a{size}) "
+        f"f{size} = Concat<axis = 1>({', '.join(['x'] * size)}) }}>"
+        for result, size in (("p", 2), ("q", 3))
+    )
+    model = from_proto(onnx.parser.parse_model(f"{HEAD}g (float[N, 2] x) => (p, q) <int64 n = {{3}}> {{ {loops} }}"))
+    InferShapes().run(model)
+    bodies = [node.attributes["body"].as_graph() for node in model.graph]
+    assert [str(body.outputs[2].shape) for body in bodies] == ["[N,4]", "[N,6]"]
+
+
+def test_a_graph_where_an_operator_takes_a_number_is_refused_by_name() -> None:
+    """Old opsets infer shapes before attributes are checked."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 11, "qonnx.custom_op.general": 1]>
+        g (float[1, 4] x) => (y) <float s = {1}, float z = {0}, float b = {4}, int64[2] t = {4, 1}>
+        { q = qonnx.custom_op.general.Quant(x, s, z, b) y = Reshape(q, t) }"""
+    )
+    graph = onnx.parser.parse_graph("g () => (float r) { r = Constant<value = float {1}>() }")
+    model.graph.node[0].attribute.append(onnx.helper.make_attribute("narrow", graph))
+    with pytest.raises(InvalidModel, match=r"Quant.*attribute narrow is of type GRAPH"):
+        from_proto(model)

@@ -271,13 +271,12 @@ def _merge(graph: ir.Graph, inferred: onnx.GraphProto, *, inside: bool = False) 
         info = found.get(value.name or "")
         if info is not None and info.type.HasField("tensor_type"):
             changed += _update(value, info, inside)
-    by_name = {node.output[0]: node for node in inferred.node if node.output}
-    for node in graph:
+    for node, twin in zip(graph, inferred.node, strict=True):  # by place: the first output can be left out
         for name, attribute in node.attributes.items():
             if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-                twin = by_name[node.outputs[0].name or ""]
-                inner = next(other.g for other in twin.attribute if other.name == name)
-                changed += _merge(attribute.as_graph(), inner, inside=True)
+                # A twin has no graph where its operator takes none, which verifying refuses later.
+                for inner in (other.g for other in twin.attribute if other.name == name):
+                    changed += _merge(attribute.as_graph(), inner, inside=True)
     return changed
 
 
