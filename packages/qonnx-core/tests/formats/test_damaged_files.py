@@ -85,6 +85,17 @@ def test_external_data_that_are_too_short_are_refused(tmp_path: Path) -> None:
     load(model, tmp_path)
 
 
+def test_external_data_in_a_hard_link_are_refused(tmp_path: Path) -> None:
+    """Such a file can be one of another folder, which no path shows."""
+    model = proto()
+    model.graph.initializer[3].CopyFrom(onnx.numpy_helper.from_array(np.zeros((4, 4), np.float32), "w"))
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    qonnx_core.load(tmp_path / "m.onnx")
+    (tmp_path / "other.bin").hardlink_to(tmp_path / "w.bin")
+    with pytest.raises(InvalidModel, match=r"'w.bin' is a hard link.*expected a file with one name.*copy"):
+        qonnx_core.load(tmp_path / "m.onnx")
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_random_damage_gives_a_model_or_one_of_our_errors(seed: int, tmp_path: Path) -> None:
     generator = random.Random(seed)

@@ -192,6 +192,11 @@ def _check_external(tensor: onnx.TensorProto, root: Path, count: int) -> None:
             f"tensor {tensor.name}: its data file {location!r} is missing; expected it beside the model. "
             "Copy both files together."
         )
+    if target.stat().st_nlink > 1:
+        raise InvalidModel(
+            f"tensor {tensor.name}: its data file {location!r} is a hard link, so it can be a file of another folder; "
+            "expected a file with one name. Replace it by a copy if you trust this model."
+        )
     numbers = {key: entries.get(key, "0") for key in ("offset", "length")}
     if not all(text.isascii() and text.isdecimal() and len(text) < 20 for text in numbers.values()):
         raise InvalidModel(f"tensor {tensor.name}: offset and length are {numbers}; expected numbers. Export it again.")
