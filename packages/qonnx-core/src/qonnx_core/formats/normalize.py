@@ -13,6 +13,7 @@ from qonnx_core.formats.node_checks import check_standard_nodes
 from qonnx_core.formats.opsets import TARGET_OPSET, raise_opset
 from qonnx_core.ir.constants import constant_tensor
 from qonnx_core.ir.copies import copy_model
+from qonnx_core.ir.names import free_name
 from qonnx_core.ir.sizes import check_growth
 from qonnx_core.ops.op import DOMAIN, QonnxOp
 from qonnx_core.ops.registry import DOMAIN_ALIASES, LISTED_ONLY, default_registry, op_class_of
@@ -112,18 +113,11 @@ def _graphs(model: ir.Model) -> list[ir.Graph]:
 def _make_node_names_unique(graph: ir.Graph) -> None:
     """Give nodes that share a name one of their own: the format allows sharing, onnxruntime does not."""
     taken = {node.name for node in graph}
-    numbers: dict[str, int] = {}  # of each name that was seen, the last number given: probing from 1 is quadratic
+    seen: set[str | None] = set()
     for node in graph:
-        name = node.name
-        if not name:
-            continue
-        if name in numbers:
-            while f"{name}_{numbers[name]}" in taken:
-                numbers[name] += 1
-            node.name = f"{name}_{numbers[name]}"
-            taken.add(node.name)
-            name = node.name
-        numbers.setdefault(name, 1)
+        if node.name and node.name in seen:
+            node.name = free_name(node.name, taken)
+        seen.add(node.name)
 
 
 def _drop_our_functions(model: ir.Model) -> None:
