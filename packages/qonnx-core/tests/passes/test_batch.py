@@ -29,6 +29,8 @@ ALIKE = {
     "add_leading_one": ("1,4", "y = Mul(lead, x)"),
     "where": ("1,4", "g = Greater(x, two) y = Where(g, x, row)"),
     "clip": ("1,4", "y = Clip(x, zp, two)"),
+    "dropout": ("1,4", "r = Constant<value = float {0.5}>() t = Constant<value = bool {0}>() d = Dropout(x, r, t) "
+        "y = Softmax<axis=1>(d)"),
     "matmul": ("1,4", "y = MatMul(x, w)"),
     "matmul_3d": ("1,2,4", "y = MatMul(x, w)"),
     "matmul_of_two_batches": ("1,2,4", "t = Transpose<perm=[0,2,1]>(x) y = MatMul(x, t)"),
@@ -98,6 +100,11 @@ MIXING = {
              "else_branch = e () => (float[N, 4] v) { v = Abs(x) }>"),
     "resize_by_two_thirds": ("1,2,3", "z = Constant<value = int64[3] {1, 2, 5}>() y = Resize(x, , , z)"),
     "resize_of_the_batch": ("1,2,4", "z = Constant<value = int64[3] {3, 2, 4}>() y = Resize(x, , , z)"),
+    "resize_of_a_part": ("1,4,4", "r = Constant<value = float[6] {0.5, 0, 0, 1, 1, 1}>() "
+        "s = Constant<value = float[3] {1, 2, 2}>() "
+        'y = Resize<mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize">(x, r, s)'),
+    "dropout_in_training": ("1,4", "r = Constant<value = float {0.5}>() t = Constant<value = bool {1}>() "
+        "y = Dropout<seed = 3>(x, r, t)"),
     "without_a_rule": ("1,4", "d = Constant<value = int64 {1}>() y = CumSum(x, d)"),
 }  # fmt: skip
 
@@ -144,6 +151,21 @@ def test_the_graph_alone_proves_it_where_no_node_has_to_be_edited(case: str) -> 
 @pytest.mark.parametrize("case", MIXING)
 def test_the_graph_alone_proves_nothing_where_samples_might_meet(case: str) -> None:
     assert not samples_stay_apart(build(*MIXING[case]))
+
+
+def test_scales_of_blocks_have_an_entry_for_each_sample() -> None:
+    """Those of one sample fit no batch; where they are read into Quant they broadcast."""
+    scales = "s = Constant<value = float[1, 2] {1, 0.5}>() q = Constant<value = int8[1, 2] {0, 3}>()"
+    quantize = "i = QuantizeLinear<axis=1, block_size=2>(x, s, q) y = DequantizeLinear<axis=1, block_size=2>(i, s, q)"
+    model = build("1,4", f"{scales} {quantize}")
+    model.graph.opset_imports[""] = 21
+    assert not samples_stay_apart(model)
+    x = np.random.default_rng(2).uniform(-99, 99, (3, 4)).astype(np.float32)
+    compiled = qonnx_core.compile_model(model)
+    single = np.concatenate([compiled.run({"x": x[i : i + 1]})["y"] for i in range(3)])
+    np.testing.assert_array_equal(compiled.run({"x": x})["y"], single)
+    cleaned = qonnx_core.compile_model(qonnx_core.cleanup_model(model))
+    np.testing.assert_array_equal(cleaned.run({"global_in": x})["global_out"], single)
 
 
 def test_shapes_that_a_file_claims_prove_nothing() -> None:

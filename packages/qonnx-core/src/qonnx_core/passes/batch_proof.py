@@ -12,9 +12,9 @@ from qonnx_core.passes.base import has_graphs, is_standard
 from qonnx_core.passes.batch_rules import ELEMENTWISE, REDUCE, Call, Shape, known_shape, treats_samples_alike
 
 _RANK_OF_FIRST = frozenset((
-    "AveragePool", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool",
-    "GlobalMaxPool", "InstanceNormalization", "LRN", "LayerNormalization", "LogSoftmax", "MaxPool", "Pad", "Resize",
-    "Slice", "Softmax", "SpaceToDepth", "Split", "Transpose",
+    "AveragePool", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "Dropout",
+    "GlobalAveragePool", "GlobalMaxPool", "InstanceNormalization", "LRN", "LayerNormalization", "LogSoftmax", "MaxPool",
+    "Pad", "Resize", "Slice", "Softmax", "SpaceToDepth", "Split", "Transpose",
 ))  # fmt: skip
 _BROADCAST = frozenset(ELEMENTWISE)
 _REDUCE = frozenset(REDUCE)

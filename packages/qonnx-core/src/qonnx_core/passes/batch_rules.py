@@ -211,7 +211,15 @@ def _pad(call: Call) -> bool:
     return not np.any(pads.reshape(2, -1)[:, 0])
 
 
+def _quantize(call: Call) -> bool:
+    """Return whether the scales are those of every batch: scales of blocks have an entry for each sample."""
+    return call.node.attributes.get_int("block_size", 0) == 0 and _axis_is_not_batch(1)(call)
+
+
 def _resize(call: Call) -> bool:
+    """Return whether the first axis is neither scaled nor cropped: a region on it is a part of all samples."""
+    if call.node.attributes.get_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
+        return False
     rank = call.rank()
     if "axes" in call.node.attributes:  # of others than these, the sizes stay
         axes = call.node.attributes["axes"].as_ints()
@@ -220,12 +228,20 @@ def _resize(call: Call) -> bool:
     return scales is not None and scales.size > 0 and float(scales[0]) == 1 and call.is_only_first()
 
 
+def _dropout(call: Call) -> bool:
+    """Return whether nothing is dropped at random."""
+    if len(call.node.inputs) < 3 or call.node.inputs[2] is None:
+        return _elementwise(call)
+    training = call.constant(2)
+    return training is not None and not np.any(training) and _elementwise(call)
+
+
 def _batch_norm(call: Call) -> bool:
     return call.is_only_first() and not call.node.attributes.get_int("training_mode", 0)
 
 
 ELEMENTWISE = (
-    "Abs", "Add", "And", "Cast", "Ceil", "Celu", "Clip", "Cos", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp", "Floor",
+    "Abs", "Add", "And", "Cast", "Ceil", "Celu", "Clip", "Cos", "Div", "Elu", "Equal", "Erf", "Exp", "Floor",
     "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Less",
     "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Reciprocal",
     "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Tanh",
@@ -248,6 +264,7 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("Squeeze", "Unsqueeze"), _axes_input_without_batch),
     "BatchNormalization": _batch_norm,
     "Concat": _concat,
+    "Dropout": _dropout,
     "Flatten": _flatten,
     "Gemm": _gemm,
     "MatMul": _matmul,
@@ -256,7 +273,7 @@ _RULES: Mapping[str, _Rule] = {
     "Reshape": _reshape,
     "Resize": _resize,
     "Slice": _slice,
-    **dict.fromkeys(("DequantizeLinear", "QuantizeLinear"), _axis_is_not_batch(1)),
+    **dict.fromkeys(("DequantizeLinear", "QuantizeLinear"), _quantize),
     "Split": _axis_is_not_batch(0),
     "Transpose": _transpose,
 }
