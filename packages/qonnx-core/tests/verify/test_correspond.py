@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import numpy as np
 import onnx.parser
@@ -12,6 +13,7 @@ import pytest
 from qonnx_core.errors import InvalidInput
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.testing.random_graphs import random_graph
+from qonnx_core.verify.correspond import by_name
 from qonnx_core.verify.models import ModelDiff, compare_models
 
 HEAD = '<ir_version: 10, opset_import: ["": 21, "qonnx.custom_op.general": 1]>'
@@ -178,3 +180,11 @@ def test_a_scrambled_network_is_the_same_in_every_tensor(seed: int) -> None:
     first = compare_models(graph.model, other, inputs).first
     assert first is not None
     assert (first.parameter, first.differing, first.largest) == (True, 1, 64.0)
+
+
+def test_thousands_of_names_find_their_places_at_once() -> None:
+    names = [f"input_{i}" for i in range(20_000)]
+    start = time.process_time()
+    places = by_name(names, names[::-1])
+    assert time.process_time() - start < 1
+    assert places == list(range(19_999, -1, -1))

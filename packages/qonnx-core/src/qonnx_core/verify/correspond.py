@@ -17,8 +17,9 @@ def operator(node: ir.Node) -> str:
 
 def by_name(left: Sequence[str], right: Sequence[str]) -> list[int]:
     """Return for each name on the left its place on the right: that of the same name where both have the same names."""
-    if len(set(left)) == len(left) and set(left) == set(right):
-        return [list(right).index(name) for name in left]
+    places = {name: place for place, name in enumerate(right)}
+    if len(left) == len(places) and set(left) == places.keys():
+        return [places[name] for name in left]
     return list(range(len(left)))
 
 
