@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import onnx.parser
+import onnx_ir as ir
 import onnxruntime
 import pytest
 
 import qonnx_core
 from qonnx_core.errors import InvalidModel, Unsupported
+from qonnx_core.formats.function_checks import check_functions
 from qonnx_core.formats.normalize import normalized_copy
 from qonnx_core.formats.reader import from_proto
 
@@ -70,6 +72,34 @@ def doubling(depth: int, last: str) -> onnx.ModelProto:
     bodies = [f"F{i} (a) => (c) {{ b = f.F{i + 1}(a) c = f.F{i + 1}(b) }}" for i in range(depth)]
     functions = " ".join(f"{FUNCTION} {text}" for text in (*bodies, f"F{depth} {last}"))
     return onnx.parser.parse_model(f"{HEAD} g (float[1] x) => (y) {{ y = f.F0(x) }} {functions}")
+
+
+def test_what_a_branch_makes_is_not_known_behind_it() -> None:
+    inner = "d = If (c) <then_branch = t () => (u) { u = Neg(a) }, else_branch = e () => (v) { v = Abs(a) }>"
+    text = f"""{HEAD} g (float[4] x, bool c) => (float[4] y) {{ y = f.F(x, c) }}
+    {FUNCTION} F (a, c) => (b) {{ {inner} b = Add(d, u) }}"""
+    with pytest.raises(InvalidModel, match=r"function f::F: Add \(Add\) reads 'u', which no earlier node makes"):
+        from_proto(onnx.parser.parse_model(text))
+
+
+def test_thousands_of_branches_in_a_function_are_checked_in_linear_time() -> None:
+    """What is known before a branch is not copied for it."""
+    size = 4000
+    known = [ir.Value(name=f"x{i}") for i in range(50_000)]
+    values = [ir.Value(name=f"v{i}") for i in range(size + 1)]
+    for place in range(size):
+        inner = ir.node("Neg", [values[place]])
+        graph = ir.Graph([], inner.outputs, nodes=[inner])
+        attributes = {"then_branch": graph}
+        ir.node("If", [values[0]], attributes=attributes, outputs=[values[place + 1]])
+    nodes = [value.producer() for value in values[1:]]
+    graph = ir.Graph([values[0], *known], values[-1:], nodes=[node for node in nodes if node is not None])
+    function = ir.Function("f", "F", graph=graph, attributes=[])
+    call = ir.Node("f", "F", [ir.Value(name="x")])
+    model = ir.Model(ir.Graph(call.inputs, call.outputs, nodes=[call]), ir_version=10, functions=[function])
+    start = time.process_time()
+    check_functions(model)
+    assert time.process_time() - start < 1
 
 
 def test_thousands_of_copies_of_a_node_without_a_name_take_seconds() -> None:

@@ -80,6 +80,8 @@ def check_function_opsets(model: ir.Model) -> None:
 
 
 def _check_order(nodes: Iterable[ir.Node], known: set[ir.Value], where: str) -> None:
+    """Check nodes that read what is ``known``, which is the same afterwards."""
+    made: list[ir.Value] = []
     for node in nodes:
         for value in node.inputs:
             if value is not None and value not in known:
@@ -90,8 +92,13 @@ def _check_order(nodes: Iterable[ir.Node], known: set[ir.Value], where: str) -> 
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
                 inner = attribute.as_graph()
-                _check_order(inner, known | {*inner.inputs, *inner.initializers.values()}, where)
+                own = {*inner.inputs, *inner.initializers.values()} - known
+                known |= own
+                _check_order(inner, known, where)
+                known -= own
         known.update(node.outputs)
+        made.extend(node.outputs)
+    known.difference_update(made)
 
 
 class _Size(NamedTuple):
