@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qonnx_core.ir.names import free_name
+from qonnx_core.ir.names import free_name, numbered_name, unused_name
 
 
 class _Counted(set[str]):
@@ -18,6 +18,13 @@ class _Counted(set[str]):
 def test_names_of_one_stem_are_numbered_without_a_gap() -> None:
     taken: set[str] = set()
     assert [free_name("a", taken) for _ in range(20)] == ["a", *(f"a_{number}" for number in range(1, 20))]
+
+
+def test_numbers_begin_where_the_caller_says() -> None:
+    assert unused_name("a", {"b"}, 2) == "a"
+    assert unused_name("a", {"a"}, 2) == "a_2"
+    assert numbered_name("a", {"b"}) == "a_1"
+    assert numbered_name("a", {"a_2", "a_3"}, 2) == "a_4"
 
 
 def test_a_name_behind_a_gap_is_free() -> None:

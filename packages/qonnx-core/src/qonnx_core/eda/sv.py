@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from qonnx_core.errors import InvalidInput
+from qonnx_core.ir.names import unused_name
 
 _RESERVED = frozenset(
     """
@@ -42,11 +43,7 @@ def sv_identifier(name: str, taken: Container[str] = ()) -> str:
     base = re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9]", "_", name)).strip("_")[:_MAX_NAME].rstrip("_")
     if not base or base[0].isdigit() or base.lower() in _RESERVED:
         base = f"n_{base}".rstrip("_")
-    unique, number = base, 1
-    while unique in taken:
-        number += 1
-        unique = f"{base}_{number}"
-    return unique
+    return unused_name(base, taken, first=2)
 
 
 def write_hex(path: Path, words: Iterable[int], width: int) -> Path:

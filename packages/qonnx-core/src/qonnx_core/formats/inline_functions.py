@@ -9,6 +9,7 @@ from onnx_ir.convenience import replace_nodes_and_values
 
 from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.graphs import graphs_in, graphs_of
+from qonnx_core.ir.names import numbered_name
 
 _LONGEST_BASE = 100  # characters of a name that its copies keep: a thousand copies of a long text are a lot of memory
 
@@ -26,12 +27,13 @@ def inline_functions(model: ir.Model) -> None:
     for written in model.functions.values():
         for domain, version in written.opset_imports.items():
             model.opset_imports.setdefault(domain, version)
-    values, nodes = _Names(), _Names()
+    values: set[str] = set()
+    nodes: set[str] = set()
     waiting = graphs_of(model)
     for graph in waiting:
-        values.taken.update(value.name or "" for value in (*graph.inputs, *graph.initializers.values()))
-        values.taken.update(value.name or "" for node in graph for value in node.outputs)
-        nodes.taken.update(node.name or "" for node in graph)
+        values.update(value.name or "" for value in (*graph.inputs, *graph.initializers.values()))
+        values.update(value.name or "" for node in graph for value in node.outputs)
+        nodes.update(node.name or "" for node in graph)
     while waiting:
         graph = waiting.pop()
         for node in graph:
@@ -51,28 +53,17 @@ def inline_functions(model: ir.Model) -> None:
     model.functions.clear()
 
 
-class _Names:
-    """Names that are taken, and for each that was asked for again the number that its last copy got."""
-
-    def __init__(self) -> None:
-        self.taken: set[str] = set()
-        self._numbers: dict[str, int] = {}
-
-    def free(self, name: str) -> str:
-        """Return the name, with a number where it is taken; it is taken from now on."""
-        found = name
-        base = name[:_LONGEST_BASE]
-        while found in self.taken:
-            self._numbers[base] = self._numbers.get(base, 1) + 1
-            found = f"{base}_{self._numbers[base]}"
-        self.taken.add(found)
-        return found
+def _free(name: str, taken: set[str]) -> str:
+    """Return the name, with a number where it is taken; it is taken from now on."""
+    found = numbered_name(name[:_LONGEST_BASE], taken, first=2) if name in taken else name
+    taken.add(found)
+    return found
 
 
 class _Copy:
     """The nodes of a function for one call of it."""
 
-    def __init__(self, call: ir.Node, function: ir.Function, values: _Names, nodes: _Names) -> None:
+    def __init__(self, call: ir.Node, function: ir.Function, values: set[str], nodes: set[str]) -> None:
         self._call = call
         self._function = function
         self._value_names = values
@@ -90,8 +81,8 @@ class _Copy:
         for output in self._function.outputs:
             value = self._result(output)
             if value not in own:  # an input of the function, or a second output of one name
-                passed = ir.node("Identity", [value], name=self._node_names.free("node"))
-                passed.outputs[0].name = self._value_names.free("val")
+                passed = ir.node("Identity", [value], name=_free("node", self._node_names))
+                passed.outputs[0].name = _free("val", self._value_names)
                 made.append(passed)
                 value = passed.outputs[0]
             own.discard(value)
@@ -117,7 +108,7 @@ class _Copy:
             attributes,
             overload=node.overload,
             num_outputs=len(node.outputs),
-            name=self._node_names.free(node.name or "node"),
+            name=_free(node.name or "node", self._node_names),
             doc_string=node.doc_string,
             metadata_props={**self._call.metadata_props, **node.metadata_props},
         )
@@ -128,7 +119,7 @@ class _Copy:
 
     def _describe(self, old: ir.Value, new: ir.Value) -> None:
         """Give the copy of a value what the value has, and a name of its own; an output that is left out has none."""
-        new.name = old.name if old.name == "" else self._value_names.free(old.name or "val")
+        new.name = old.name if old.name == "" else _free(old.name or "val", self._value_names)
         new.type = old.type
         new.shape = None if old.shape is None else old.shape.copy()
         new.const_value = old.const_value

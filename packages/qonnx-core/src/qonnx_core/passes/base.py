@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.graphs import GRAPH_TYPES
 from qonnx_core.ir.graphs import graphs_of as graphs_of  # passes find it here
+from qonnx_core.ir.names import unused_name
 
 
 class Pass(Protocol):
@@ -68,11 +69,7 @@ def is_standard(node: ir.Node) -> bool:
 
 def new_initializer(graph: ir.Graph, stem: str, tensor: ir.TensorProtocol) -> ir.Value:
     """Return a new initializer with a name that starts with ``stem`` and is free among the initializers."""
-    name, number = stem, 0
-    while name in graph.initializers:
-        number += 1
-        name = f"{stem}_{number}"
-    value = ir.val(name, const_value=tensor)
+    value = ir.val(unused_name(stem, graph.initializers), const_value=tensor)
     graph.register_initializer(value)
     return value
 

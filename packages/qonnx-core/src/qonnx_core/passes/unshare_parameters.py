@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from qonnx_core.ir.annotations import merge_annotations
+from qonnx_core.ir.names import numbered_name
 from qonnx_core.passes.base import graphs_of
 
 
@@ -40,9 +41,7 @@ def _unshare(graph: ir.Graph) -> int:
 
 
 def _copy(graph: ir.Graph, value: ir.Value) -> ir.Value:
-    number = 1
-    while (name := f"{value.name}/copy_{number}") in graph.initializers:
-        number += 1
+    name = numbered_name(f"{value.name}/copy", graph.initializers)
     copy = ir.val(name, type=value.type, shape=value.shape, const_value=value.const_value)
     merge_annotations(value, copy)
     graph.register_initializer(copy)

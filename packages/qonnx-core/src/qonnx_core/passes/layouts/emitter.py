@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from qonnx_core.ir.names import free_name
 from qonnx_core.passes.base import graphs_of
 
 
@@ -38,17 +39,10 @@ class Emitter:
         self.model = model
         self.graph = graph
         self._taken = taken_names(model) if taken is None else taken
-        self._last: dict[str, int] = {}  # the number that was given last to a stem
 
     def fresh(self, stem: str) -> str:
         """Return a name that starts with ``stem`` and that no tensor and no node has."""
-        name, number = stem, self._last.get(stem, 0)
-        while name in self._taken:
-            number += 1
-            name = f"{stem}_{number}"
-        self._last[stem] = number
-        self._taken.add(name)
-        return name
+        return free_name(stem, self._taken)
 
     def constant(self, array: NDArray[Any], stem: str) -> ir.Value:
         """Return a new initializer that holds the array."""
