@@ -139,7 +139,7 @@ def test_other_commands_that_clean_leave_the_batch_too(quantized: Path, tmp_path
     assert load(target).graph.inputs[0].shape[0] == 1
 
 
-@pytest.mark.parametrize("size", ["0", "-1", "1.5"])
+@pytest.mark.parametrize("size", ["0", "-1", "1.5", "9" * 19, "9" * 5000])
 def test_a_batch_that_is_no_size_is_refused(quantized: Path, tmp_path: Path, size: str) -> None:
     arguments = ["clean", str(quantized), "-o", str(tmp_path / "o.onnx"), "--batch-size", size]
     result = CliRunner().invoke(app, arguments)

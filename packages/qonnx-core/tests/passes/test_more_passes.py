@@ -227,6 +227,12 @@ def test_a_model_that_mixes_samples_keeps_its_batch() -> None:
         ChangeBatchSize(0).run(build(RESHAPED))
 
 
+@pytest.mark.parametrize("size", [-1, 2**63, 1 << 20_000, "", "9" * 5000], ids=["-1", "64", "many", "none", "digits"])
+def test_a_batch_that_no_file_holds_is_refused(size: int | str) -> None:
+    with pytest.raises(InvalidInput, match=r"^batch size: found .{1,50}; expected a number of at least 1 that a"):
+        ChangeBatchSize(size).run(build(RESHAPED))
+
+
 def test_the_model_answers_with_the_largest_indices() -> None:
     model = build("g (float[N, 5] x) => (float[N, 5] y) { y = Neg(x) }")
     assert InsertTopK(2).run(model) == 1

@@ -107,14 +107,17 @@ def command(
 def _batch_size(text: str | None) -> int | str | None:
     if text is None:
         return None
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    if not text.isidentifier():
+    if not _is_size(text):
         raise InvalidInput(
-            f"--batch-size {text!r}: is no size; expected a number of at least 1, or a name for any. Write for example "
-            "1 or batch."
+            f"--batch-size {text!r}: is no size; expected a number of at least 1 that a tensor can have, or a name for "
+            "any. Write for example 1 or batch."
         )
-    return text
+    return int(text) if text.isdecimal() else text
+
+
+def _is_size(text: str) -> bool:
+    """Return whether a word is a number of at least 1 and at most 18 digits, or a name."""
+    return text.isidentifier() or (text.isdecimal() and len(text) < 19 and int(text) > 0)
 
 
 def _cleaned(
@@ -155,7 +158,7 @@ def set_input_shapes(model: ir.Model, texts: list[str]) -> None:
             )
         sizes = [size.strip() for size in numbers.strip("()[] ").split(",") if size.strip()]
         for size in sizes:
-            if not (size.isidentifier() or (size.isdecimal() and len(size) < 19 and int(size) > 0)):
+            if not _is_size(size):
                 raise InvalidInput(
                     f"--input-shape {text}: {size!r} is no size; expected a number of at least 1 that a tensor can "
                     "have, or a name for a free one. Write for example 1,3,64,64."

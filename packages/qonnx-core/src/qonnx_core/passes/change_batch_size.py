@@ -11,6 +11,9 @@ from qonnx_core.passes.batch_rules import first_mixing_node
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.make_batch_symbolic import BATCH, MakeBatchSymbolic
 
+_END_OF_SIZES = 2**63  # files hold sizes as 64-bit integers
+_MAX_SHOWN = 40
+
 
 @dataclass(frozen=True)
 class ChangeBatchSize:
@@ -26,11 +29,16 @@ class ChangeBatchSize:
         """Edit the model in place; return 1 where the batch size changed, else 0.
 
         Raises:
-            InvalidInput: the size is below 1 or empty.
+            InvalidInput: the size is below 1 or no size of a tensor, or it is empty or a number written as a name.
             Unsupported: the model mixes samples, or fixes a batch other than 1.
         """
-        if self.size == "" or (isinstance(self.size, int) and self.size < 1):
-            raise InvalidInput(f"batch size: found {self.size!r}; expected a number of at least 1, or a name.")
+        if not _is_size(self.size):
+            huge = isinstance(self.size, int) and abs(self.size) >= _END_OF_SIZES
+            found = "a huge number" if huge else repr(self.size)[:_MAX_SHOWN]
+            raise InvalidInput(
+                f"batch size: found {found}; expected a number of at least 1 that a tensor can have, or a name. "
+                "Write for example 1 or batch."
+            )
         wanted = self.size if isinstance(self.size, int) else ir.SymbolicDim(self.size)
         inputs = model.graph.inputs
         if any(value.shape is None or len(value.shape) == 0 for value in inputs):
@@ -53,3 +61,8 @@ class ChangeBatchSize:
                 value.shape = ir.Shape([wanted if dim == before else dim for dim in value.shape])
         InferShapes().run(model)
         return 1
+
+
+def _is_size(size: int | str) -> bool:
+    """Return whether a file can hold the size, and whether a name is none."""
+    return 1 <= size < _END_OF_SIZES if isinstance(size, int) else bool(size) and not size.isdecimal()

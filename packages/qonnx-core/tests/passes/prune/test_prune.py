@@ -404,6 +404,7 @@ def test_sparsity_annotations_name_channels_and_are_renumbered() -> None:
     [
         ("c.yaml", "conv1: {0: [3, 5]}\n", {"conv1": {0: {3, 5}}}),
         ("c.json", '{"conv1": {"0": [3], "-1": [2]}}', {"conv1": {0: {3}, -1: {2}}}),
+        ("c.yaml", "", r"holds nothing; expected \{tensor: \{axis: \[channels\]\}\}. Write for example"),
         ("c.yaml", "- 3\n", r"holds list; expected \{tensor"),
         ("c.yaml", "conv1: [3]\n", r"conv1 has \[3\]; expected \{axis"),
         ("c.yaml", "conv1: {0: [a]}\n", "expected the number of an axis"),

@@ -47,7 +47,10 @@ def checked_channels(content: Any, where: str) -> dict[str, dict[int, set[int]]]
         InvalidInput: the data have another form.
     """
     if not isinstance(content, Mapping):
-        raise InvalidInput(f"{where}: holds {type(content).__name__}; expected {{tensor: {{axis: [channels]}}}}.")
+        found = "nothing" if content is None else type(content).__name__
+        raise InvalidInput(
+            f"{where}: holds {found}; expected {{tensor: {{axis: [channels]}}}}. Write for example {{w: {{0: [3]}}}}."
+        )
     result: dict[str, dict[int, set[int]]] = {}
     for tensor, axes in content.items():
         if not isinstance(axes, Mapping):
