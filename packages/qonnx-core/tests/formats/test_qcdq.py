@@ -24,6 +24,7 @@ from qonnx_core.formats.writer import serialize
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import integer_range
 from qonnx_core.testing import shared_file
+from qonnx_core.testing.graph_text import op_types
 
 HEAD = '<ir_version: 10, opset_import: ["": {opset}, "qonnx.custom_op.general": 1]>'
 
@@ -41,10 +42,6 @@ def run_stock(model: ir.Model, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     session = onnxruntime.InferenceSession(serialize(model), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {session.get_inputs()[0].name: x})
     return found
-
-
-def ops(model: ir.Model) -> list[str]:
-    return [node.op_type for node in model.graph]
 
 
 def numbers(values: list[float]) -> str:
@@ -93,12 +90,12 @@ def test_every_quant_is_the_same_in_qcdq_and_back(case: Any, seed: int) -> None:
     wanted = run(model, x)
     there = to_qcdq(model)
     assert (there.converted, there.kept) == (1, ())
-    assert "Quant" not in ops(there.model)
+    assert "Quant" not in op_types(there.model)
     np.testing.assert_array_equal(run(there.model, x), wanted)
     np.testing.assert_array_equal(run_stock(there.model, x), wanted)
     back = from_qcdq(there.model)
     assert (back.converted, back.kept) == (1, ())
-    assert not {"QuantizeLinear", "DequantizeLinear"} & set(ops(back.model))
+    assert not {"QuantizeLinear", "DequantizeLinear"} & set(op_types(back.model))
     np.testing.assert_array_equal(run(back.model, x), wanted)
     if setting["mode"] in ("ROUND", "FLOOR", "CEIL") and setting["bits"] > 1:
         (node,) = back.model.graph
@@ -129,7 +126,7 @@ def test_a_foreign_zero_point_comes_in_exactly(zero: int, dtype: str, vector: bo
     x = probes(scales, zeros, 9, seed)
     found = from_qcdq(model)
     assert found.kept == ()
-    assert "Quant" in ops(found.model)
+    assert "Quant" in op_types(found.model)
     np.testing.assert_array_equal(run(found.model, x), run(model, x))
     again = to_qcdq(found.model, partial=True)
     assert vector or again.kept == ()
@@ -150,7 +147,7 @@ def test_the_standard_zero_point_stays_a_zero_point() -> None:
     (node,) = from_qcdq(model, zero_points="standard").model.graph
     assert constant_array(node.inputs[2]) == 3
     back = to_qcdq(from_qcdq(model, zero_points="standard").model, zero_points="standard").model
-    assert ops(back) == ["QuantizeLinear", "DequantizeLinear"]
+    assert op_types(back) == ["QuantizeLinear", "DequantizeLinear"]
     x = np.random.default_rng(0).uniform(-10, 200, (50, 4)).astype(np.float32)
     np.testing.assert_array_equal(run(back, x), run(model, x))
 
@@ -200,12 +197,12 @@ WEIGHTS = """g (float[N, 4] x) => (float[N, 3] y)
 def test_quantized_weights_are_stored_as_integers(bits: int, narrow: int, stored: str, nodes: list[str]) -> None:
     model = build(WEIGHTS.replace("BITS", str(bits)).replace("NARROW", str(narrow)))
     found = to_qcdq(model).model
-    assert ops(found) == nodes
+    assert op_types(found) == nodes
     assert found.graph[0].inputs[0].dtype == ir.DataType[stored]
     x = np.random.default_rng(1).normal(size=(9, 4)).astype(np.float32)
     np.testing.assert_array_equal(run(found, x), run(model, x))
     back = from_qcdq(found).model
-    assert ops(back) == ["Quant", "MatMul"]
+    assert op_types(back) == ["Quant", "MatMul"]
     assert constant_array(back.graph[0].inputs[3]) == bits
     assert back.graph[0].attributes["narrow"].as_int() == narrow
     np.testing.assert_array_equal(run(back, x), run(model, x))
@@ -214,8 +211,8 @@ def test_quantized_weights_are_stored_as_integers(bits: int, narrow: int, stored
 def test_two_bits_are_native_from_opset_25_on() -> None:
     body = """g (float[N, 4] x) => (float[N, 4] y) <float s = {0.5}, float z = {0}, float b = {2}>
       { y = qonnx.custom_op.general.Quant(x, s, z, b) }"""
-    assert ops(to_qcdq(build(body)).model) == ["QuantizeLinear", "Clip", "DequantizeLinear"]
-    assert ops(to_qcdq(build(body, opset=25)).model) == ["QuantizeLinear", "DequantizeLinear"]
+    assert op_types(to_qcdq(build(body)).model) == ["QuantizeLinear", "Clip", "DequantizeLinear"]
+    assert op_types(to_qcdq(build(body, opset=25)).model) == ["QuantizeLinear", "DequantizeLinear"]
 
 
 @pytest.mark.parametrize("opset", [21, 25])
@@ -236,7 +233,7 @@ def test_onnxruntime_as_it_comes_runs_two_and_four_bits(
         model = build(body, opset)
         for zero_points in ("exact", "standard"):
             found = to_qcdq(model, zero_points=zero_points).model
-            assert ("Clip" in ops(found)[2:]) == (not packed or (bits == 2 and opset < 25))
+            assert ("Clip" in op_types(found)[2:]) == (not packed or (bits == 2 and opset < 25))
             x = np.random.default_rng(1).integers(-40, 40, (64, 4)).astype(np.float32) / 8 + np.float32(0.01)
             np.testing.assert_array_equal(run_stock(found, x), run(model, x))
 
@@ -247,7 +244,7 @@ def test_blocks_of_weights_come_in() -> None:
       {{ q = DequantizeLinear<axis = 0, block_size = 2>(w, s) y = MatMul(x, q) }}"""
     model = build(body)
     found = from_qcdq(model)
-    assert (found.converted, ops(found.model)) == (1, ["Quant", "MatMul"])
+    assert (found.converted, op_types(found.model)) == (1, ["Quant", "MatMul"])
     x = np.random.default_rng(1).normal(size=(9, 4)).astype(np.float32)
     np.testing.assert_array_equal(run(found.model, x), run(model, x))
 
@@ -270,7 +267,7 @@ def test_parameters_that_nodes_make_of_constants_are_read(body: str) -> None:
        int8[3, 4] r = {{1, 2, 3, 4, 5, 6, 7, -8, 7, 6, 5, 4}}> {{ {body} }}""")
     found = from_qcdq(model)
     assert found.kept == ()
-    assert set(ops(found.model)) == {"Quant", "MatMul"}
+    assert set(op_types(found.model)) == {"Quant", "MatMul"}
     x = np.random.default_rng(1).normal(size=(9, 4)).astype(np.float32)
     np.testing.assert_array_equal(run(found.model, x), run(model, x))
 
@@ -278,7 +275,7 @@ def test_parameters_that_nodes_make_of_constants_are_read(body: str) -> None:
 def test_integers_that_no_quantizer_made_stay_with_the_reason() -> None:
     body = """g (int8[N, 4] x) => (float[N, 4] y) <float s = {0.5}> { y = DequantizeLinear(x, s) }"""
     found = from_qcdq(build(body))
-    assert (found.converted, ops(found.model)) == (0, ["DequantizeLinear"])
+    assert (found.converted, op_types(found.model)) == (0, ["DequantizeLinear"])
     assert "its integers come from no QuantizeLinear" in found.kept[0]
 
 
@@ -300,7 +297,7 @@ def test_what_has_no_qcdq_form_is_refused_or_kept(parameters: str, attributes: s
     with pytest.raises(Unsupported, match=reason):
         to_qcdq(build(body))
     found = to_qcdq(build(body), partial=True)
-    assert (found.converted, len(found.kept), ops(found.model)) == (0, 1, ["Quant"])
+    assert (found.converted, len(found.kept), op_types(found.model)) == (0, 1, ["Quant"])
 
 
 def test_a_wrong_choice_of_zero_points_is_refused() -> None:

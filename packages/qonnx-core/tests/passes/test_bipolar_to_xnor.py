@@ -18,6 +18,7 @@ from qonnx_core.passes.bipolar_to_xnor import BipolarMatMulToXnorPopcount
 from qonnx_core.passes.infer_datatypes import InferDataTypes
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.testing import shared_file
+from qonnx_core.testing.graph_text import op_types
 from qonnx_core.testing.pass_contract import check_pass
 from qonnx_core.testing.random_graphs import RandomGraph, random_graphs
 
@@ -32,10 +33,6 @@ def build(body: str, bipolar: tuple[str, ...] = ()) -> ir.Model:
         if value.name in bipolar:
             set_datatype(value, DataType.BIPOLAR)
     return model
-
-
-def ops(model: ir.Model) -> list[str]:
-    return [node.op_type for node in model.graph]
 
 
 def text(array: np.ndarray) -> str:
@@ -71,7 +68,7 @@ def test_a_product_of_bipolar_numbers_counts_equal_bits(source: str, product: st
     x = rng.choice([-1.0, 1.0], (7, size)) if source == "input" else rng.integers(-2, 3, (7, size)) / 2
     model = build(body, ("x",) if source == "input" else ())
     changed = check_pass(BipolarMatMulToXnorPopcount(), model, {"x": x.astype(np.float32)}, min_edits=1)
-    assert ops(changed).count("XnorPopcountMatMul") == 1
+    assert op_types(changed).count("XnorPopcountMatMul") == 1
     node = next(node for node in changed.graph if node.op_type == "XnorPopcountMatMul")
     assert [str(get_datatype(value)) for value in (*node.inputs, *node.outputs)] == ["BINARY", "BINARY", "UINT32"]
 
@@ -82,7 +79,7 @@ def test_before_and_after() -> None:
         {{ a = {Q}.BipolarQuant(x, one) q = {Q}.BipolarQuant(w, one) y = MatMul(a, q) }}"""
     )
     assert BipolarMatMulToXnorPopcount().run(model) == 1
-    assert ops(model) == ["MultiThreshold", "XnorPopcountMatMul", "Mul", "Add"]
+    assert op_types(model) == ["MultiThreshold", "XnorPopcountMatMul", "Mul", "Add"]
     first, product, double, shift = model.graph
     np.testing.assert_array_equal(constant_array(first.inputs[1]), [[0]])
     np.testing.assert_array_equal(constant_array(product.inputs[1]), [[1, 0], [0, 1]])
@@ -96,7 +93,7 @@ def test_two_products_share_the_bits_of_one_tensor() -> None:
     body = f"""g (float[N, 2] x) => (y) <float[2, 2] w = {{1, -1, -1, 1}}, float one = {{1}}>
       {{ a = {Q}.BipolarQuant(x, one) m = MatMul(a, w) n = MatMul(a, w) y = Add(m, n) }}"""
     changed = check_pass(BipolarMatMulToXnorPopcount(), build(body), {"x": np.ones((3, 2), np.float32)}, min_edits=2)
-    assert ops(changed).count("MultiThreshold") == 1
+    assert op_types(changed).count("MultiThreshold") == 1
 
 
 @pytest.mark.parametrize(

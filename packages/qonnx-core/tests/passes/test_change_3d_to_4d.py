@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx.parser
 import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
@@ -11,12 +10,11 @@ from hypothesis import strategies as st
 
 from qonnx_core import compile_model
 from qonnx_core.errors import Unsupported
-from qonnx_core.formats.reader import from_proto
 from qonnx_core.formats.writer import serialize
 from qonnx_core.ir.annotations import get_layout
 from qonnx_core.passes.change_3d_to_4d import Change3DTo4D
 from qonnx_core.passes.infer_shapes import InferShapes
-from qonnx_core.testing.graph_text import graph_lines
+from qonnx_core.testing.graph_text import constant, graph_lines, model_of_text, op_types
 from qonnx_core.testing.pass_contract import check_pass
 from qonnx_core.testing.random_graphs import random_graph
 
@@ -25,22 +23,11 @@ Q = "qonnx.custom_op.general"
 
 
 def build(body: str) -> ir.Model:
-    model = from_proto(onnx.parser.parse_model(HEAD + body))
-    InferShapes().run(model)
-    return model
-
-
-def ops(model: ir.Model) -> list[str]:
-    return [node.op_type for node in model.graph]
+    return model_of_text(HEAD + body)
 
 
 def whole(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)
-
-
-def constant(name: str, array: np.ndarray) -> str:
-    numbers = ", ".join(f"{float(number)}" for number in array.reshape(-1))
-    return f"float[{', '.join(map(str, array.shape))}] {name} = {{{numbers}}}"
 
 
 X = whole(0, 3, 2, 8)
@@ -130,7 +117,7 @@ def test_inputs_and_outputs_get_four_axes_on_request() -> None:
     expected = compile_model(model).run({"x": X})["y"]
     step = Change3DTo4D(change_io=True)
     assert step.run(model) > 0
-    assert ops(model) == ["Conv", "MaxPool"]
+    assert op_types(model) == ["Conv", "MaxPool"]
     assert str(model.graph.inputs[0].shape) == "[N,2,8,1]"
     assert str(model.graph.outputs[0].shape) == "[N,4,7,1]"
     assert [value.name for value in (*model.graph.inputs, *model.graph.outputs)] == ["x", "y"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx.parser
 import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
@@ -11,14 +10,13 @@ from hypothesis import strategies as st
 
 from qonnx_core import cleanup_model, compile_model
 from qonnx_core.errors import Unsupported
-from qonnx_core.formats.reader import from_proto
 from qonnx_core.formats.writer import serialize
 from qonnx_core.ir.annotations import get_datatype, get_layout, set_datatype, set_layout
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.passes.convert_to_channels_last import ConvertToChannelsLast
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.lower_convs_to_matmul import LowerConvsToMatMul
-from qonnx_core.testing.graph_text import graph_lines
+from qonnx_core.testing.graph_text import constant, graph_lines, model_of_text, op_types
 from qonnx_core.testing.pass_contract import check_pass
 from qonnx_core.testing.random_graphs import random_graph
 
@@ -28,28 +26,17 @@ LAST = "qonnx.custom_op.channels_last"
 
 
 def build(body: str) -> ir.Model:
-    model = from_proto(onnx.parser.parse_model(HEAD + body))
-    InferShapes().run(model)
-    return model
-
-
-def ops(model: ir.Model) -> list[str]:
-    return [node.op_type for node in model.graph]
+    return model_of_text(HEAD + body)
 
 
 def whole(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)
 
 
-def constant(name: str, array: np.ndarray) -> str:
-    numbers = ", ".join(f"{float(number)}" for number in array.reshape(-1))
-    return f"float[{', '.join(map(str, array.shape))}] {name} = {{{numbers}}}"
-
-
 def converted(body: str, inputs: dict[str, np.ndarray], *, transposes: int) -> ir.Model:
     """Return the converted model, having checked values and the number of Transposes."""
     changed = check_pass(ConvertToChannelsLast(strict=True), build(body), inputs, min_edits=1)
-    assert ops(changed).count("Transpose") == transposes, graph_lines(changed)
+    assert op_types(changed).count("Transpose") == transposes, graph_lines(changed)
     assert all(node.name and all(value.name for value in node.outputs) for node in changed.graph)
     return changed
 
@@ -230,7 +217,7 @@ def test_a_reshape_in_the_form_of_new_exporters_is_flattened_too() -> None:
     node = next(node for node in model.graph if node.op_type == "Reshape")
     node.attributes["allowzero"] = ir.AttrInt64("allowzero", 1)
     changed = check_pass(ConvertToChannelsLast(strict=True), model, {"x": X}, min_edits=1)
-    assert ops(changed).count("Transpose") == 1
+    assert op_types(changed).count("Transpose") == 1
 
 
 @pytest.mark.parametrize(
@@ -256,7 +243,7 @@ def test_the_input_becomes_channels_last_on_request() -> None:
     expected = compile_model(model).run({"x": X})["y"]
     step = ConvertToChannelsLast(make_input_channels_last=True)
     assert step.run(model) > 0
-    assert "Transpose" not in ops(model)
+    assert "Transpose" not in op_types(model)
     (source,) = model.graph.inputs
     assert source.name == "x"
     assert str(source.shape) == "[N,6,5,2]"
@@ -274,9 +261,9 @@ def test_transposes_between_lowered_convolutions_cancel() -> None:
         h = Flatten(f) y = MatMul(h, g36)"""
     model = build(network(body).replace("float two", f"{constant('g36', whole(22, 36, 2))}, float two"))
     LowerConvsToMatMul().run(model)
-    assert ops(model).count("Transpose") == 6
+    assert op_types(model).count("Transpose") == 6
     changed = check_pass(ConvertToChannelsLast(), model, {"x": X}, min_edits=1)
-    assert ops(changed).count("Transpose") == 1
+    assert op_types(changed).count("Transpose") == 1
 
 
 @pytest.mark.parametrize(
@@ -294,7 +281,7 @@ def test_lowered_convolutions_of_one_tensor_share_its_transpose(nodes: str, tran
     LowerConvsToMatMul(strict=True).run(model)
     InferShapes().run(model)
     changed = check_pass(ConvertToChannelsLast(), model, {"x": X}, min_edits=1)
-    assert ops(changed).count("Transpose") == transposes, graph_lines(changed)
+    assert op_types(changed).count("Transpose") == transposes, graph_lines(changed)
 
 
 def test_annotations_move_along() -> None:

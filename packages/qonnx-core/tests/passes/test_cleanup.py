@@ -15,6 +15,7 @@ from qonnx_core.formats.reader import from_proto
 from qonnx_core.formats.writer import serialize
 from qonnx_core.ir.annotations import get_datatype, set_datatype
 from qonnx_core.ir.datatypes import DataType
+from qonnx_core.testing.graph_text import op_types
 
 HEAD = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
 
@@ -25,10 +26,6 @@ def build(body: str) -> ir.Model:
 
 def clean(body: str) -> ir.Model:
     return qonnx_core.cleanup_model(build(body))
-
-
-def ops(model: ir.Model) -> list[str]:
-    return [node.op_type for node in model.graph]
 
 
 def run(model: ir.Model, *arrays: np.ndarray) -> list[np.ndarray]:
@@ -54,7 +51,7 @@ def test_nodes_are_ordered_by_level_and_then_by_age() -> None:
     model = clean(
         """g (float[N, 4] x) => (float[N, 4] y) { a = Relu(x) b = Neg(a) c = Abs(x) d = Add(b, c) y = Exp(d) }"""
     )
-    assert ops(model) == ["Relu", "Abs", "Neg", "Add", "Exp"]
+    assert op_types(model) == ["Relu", "Abs", "Neg", "Add", "Exp"]
 
 
 def test_cleaning_twice_changes_nothing() -> None:
@@ -100,7 +97,7 @@ def test_only_what_changes_nothing_is_removed(body: str, left: list[str]) -> Non
         <float k = {{1}}, float near = {{1.000009}}, float o = {{0}}, int64[4] p = {{0, 0, 0, 0}},
         float[4] vector = {{1, 1, 1, 1}}>
         {{ a = Relu(x) {body} }}""")
-    assert ops(model) == ["Relu", *left]
+    assert op_types(model) == ["Relu", *left]
 
 
 def test_a_tensor_listed_twice_as_an_output_is_given_twice() -> None:
@@ -145,7 +142,7 @@ def test_shapes_are_inferred_through_our_operators() -> None:
 def test_a_reshape_keeps_any_batch(target: str) -> None:
     """Defect 17 of the reference: the batch could not be left open."""
     model = clean(f"g (float[1, 3, 4] x) => (float[1, 12] y) {{ {target} r = Reshape(x, s) y = Relu(r) }}")
-    assert ops(model) == ["Reshape", "Relu"]
+    assert op_types(model) == ["Reshape", "Relu"]
     assert str(model.graph.outputs[0].shape) == "[batch,12]"
     x = np.arange(60, dtype=np.float32).reshape(5, 3, 4)
     np.testing.assert_array_equal(run(model, x)[0], x.reshape(5, 12))

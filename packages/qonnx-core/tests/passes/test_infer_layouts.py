@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx.parser
 import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qonnx_core.formats.reader import from_proto
 from qonnx_core.ir.annotations import get_layout, set_layout
 from qonnx_core.passes.convert_to_channels_last import ConvertToChannelsLast
 from qonnx_core.passes.infer_layouts import InferLayouts, infer_layouts_report
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.lower_convs_to_matmul import LowerConvsToMatMul
+from qonnx_core.testing.graph_text import model_of_text
 from qonnx_core.testing.pass_contract import check_pass
 from qonnx_core.testing.random_graphs import random_graph
 
@@ -28,9 +27,7 @@ PARAMETERS = f"""float[3, 2, 3, 3] w = {{{", ".join(["1"] * 54)}}}, float s = {{
 
 
 def build(body: str) -> ir.Model:
-    model = from_proto(onnx.parser.parse_model(HEAD + body))
-    InferShapes().run(model)
-    return model
+    return model_of_text(HEAD + body)
 
 
 def network(nodes: str, shape: str = "N, 2, 6, 6") -> ir.Model:

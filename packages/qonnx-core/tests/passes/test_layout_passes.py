@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx.parser
 import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
@@ -11,18 +10,16 @@ from hypothesis import strategies as st
 
 from qonnx_core import compile_model
 from qonnx_core.errors import InvalidInput, Unsupported
-from qonnx_core.formats.reader import from_proto
 from qonnx_core.formats.writer import serialize
 from qonnx_core.ir.annotations import get_datatype, get_layout, set_datatype
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.passes.change_quant_avg_pool_layout import ChangeDataLayoutQuantAvgPool2d
 from qonnx_core.passes.convert_to_channels_last import ConvertToChannelsLast
 from qonnx_core.passes.fold_transposes import FoldTransposes
-from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.make_inputs_channels_last import MakeInputChannelsLast
 from qonnx_core.passes.max_pool_to_nhwc import MaxPoolToNHWC
 from qonnx_core.passes.rebalance_im2col import RebalanceIm2Col
-from qonnx_core.testing.graph_text import graph_lines
+from qonnx_core.testing.graph_text import graph_lines, model_of_text, op_types
 from qonnx_core.testing.pass_contract import check_pass
 from qonnx_core.testing.random_graphs import random_graph
 
@@ -31,13 +28,7 @@ Q = "qonnx.custom_op.general"
 
 
 def build(body: str) -> ir.Model:
-    model = from_proto(onnx.parser.parse_model(HEAD + body))
-    InferShapes().run(model)
-    return model
-
-
-def ops(model: ir.Model) -> list[str]:
-    return [node.op_type for node in model.graph]
+    return model_of_text(HEAD + body)
 
 
 def whole(seed: int, *shape: int) -> np.ndarray:
@@ -73,7 +64,7 @@ def test_a_channels_last_max_pool_becomes_one_for_hardware_without_transposes() 
     model = build("g (float[N, 3, 6, 4] x) => (y) { y = MaxPool<kernel_shape = [2, 2], ceil_mode = 1>(x) }")
     ConvertToChannelsLast().run(model)
     changed = check_pass(MaxPoolToNHWC(), model, {"x": whole(0, 2, 3, 6, 4)}, min_edits=1)
-    assert ops(changed) == ["Transpose", "MaxPoolNHWC", "Transpose"]
+    assert op_types(changed) == ["Transpose", "MaxPoolNHWC", "Transpose"]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +138,7 @@ def test_transposes_are_folded(nodes: str, left: list[str]) -> None:
         <{", ".join(text)}, float zero = {{0}}, float four = {{4}}, float half = {{0.5}}, float d = {{1}}>
         {{ {nodes} }}""")
     changed = check_pass(FoldTransposes(), model, X4, min_edits=1)
-    assert sorted(ops(changed)) == sorted(left)
+    assert sorted(op_types(changed)) == sorted(left)
 
 
 def test_im2col_before_and_after_rebalancing() -> None:

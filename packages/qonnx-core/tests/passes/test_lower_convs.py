@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx.parser
 import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qonnx_core.errors import Unsupported
-from qonnx_core.formats.reader import from_proto
 from qonnx_core.formats.writer import serialize
 from qonnx_core.ir.annotations import get_datatype, get_sparsity, set_datatype
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.passes.convert_to_channels_last import ConvertToChannelsLast
-from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.lower_convs_to_matmul import LowerConvsToMatMul
-from qonnx_core.testing.graph_text import graph_lines
+from qonnx_core.testing.graph_text import constant, graph_lines, model_of_text, op_types
 from qonnx_core.testing.pass_contract import check_pass
 from qonnx_core.testing.random_graphs import random_graph
 
@@ -27,13 +24,7 @@ QUANT = "qonnx.custom_op.general.Quant"
 
 
 def build(body: str) -> ir.Model:
-    model = from_proto(onnx.parser.parse_model(HEAD + body))
-    InferShapes().run(model)
-    return model
-
-
-def ops(model: ir.Model) -> list[str]:
-    return [node.op_type for node in model.graph]
+    return model_of_text(HEAD + body)
 
 
 def whole(seed: int, *shape: int) -> np.ndarray:
@@ -42,10 +33,6 @@ def whole(seed: int, *shape: int) -> np.ndarray:
 
 def numbers(array: np.ndarray) -> str:
     return "{" + ", ".join(f"{float(number)}" for number in array.reshape(-1)) + "}"
-
-
-def constant(name: str, array: np.ndarray) -> str:
-    return f"float[{', '.join(map(str, array.shape))}] {name} = {numbers(array)}"
 
 
 def test_a_convolution_before_and_after() -> None:
@@ -99,16 +86,16 @@ def test_every_form_of_convolution_keeps_its_bits(data, weights, attributes, exp
            y = Conv<{attributes or "group = 1"}>(x, {read}, c) }}""")
     shape = [3] + [int(size) for size in data[1:-1].split(",")[1:]]
     changed = check_pass(LowerConvsToMatMul(strict=True), model, {"x": whole(6, *shape)}, min_edits=1)
-    assert "Conv" not in ops(changed)
-    assert ops(changed).count("Quant") == (read == "q")
+    assert "Conv" not in op_types(changed)
+    assert op_types(changed).count("Quant") == (read == "q")
     if expected and kind == "constant":
-        found = [op for op in ops(changed) if op != "Add"]
+        found = [op for op in op_types(changed) if op != "Add"]
         assert found == expected
     if "group = " in attributes and weights[0] == shape[1]:
         product = next(node for node in changed.graph if node.op_type == "MatMul")
         kernel = list(weights[2:]) if len(weights) == 4 else [1, *weights[2:]]
         assert get_sparsity(product.inputs[1]) == {"dw": {"kernel_shape": kernel}}
-        assert ("Mul" in ops(changed)) == (kind == "bipolar")
+        assert ("Mul" in op_types(changed)) == (kind == "bipolar")
 
 
 @pytest.mark.parametrize(("data", "weights", "attributes", "expected"), SHAPES)
@@ -124,8 +111,8 @@ def test_channels_last_convolutions_need_no_transposes(data, weights, attributes
     ConvertToChannelsLast(strict=True).run(model)
     shape = [3] + [int(size) for size in data[1:-1].split(",")[1:]]
     changed = check_pass(LowerConvsToMatMul(strict=True), model, {"x": whole(6, *shape)}, min_edits=1)
-    assert "Conv" not in ops(changed)
-    assert ops(changed).count("Transpose") == 2  # those at the borders of the model
+    assert "Conv" not in op_types(changed)
+    assert op_types(changed).count("Transpose") == 2  # those at the borders of the model
 
 
 def test_annotations_travel_along() -> None:
@@ -147,7 +134,7 @@ def test_shared_weights_are_moved_once() -> None:
         float s = {{0.5}}, float z = {{0}}, float b = {{4}}>
         {{ q = {QUANT}(w, s, z, b) a = Conv(x, q) y = Conv(a, q) }}""")
     changed = check_pass(LowerConvsToMatMul(), model, {"x": whole(1, 2, 2, 5, 5)}, min_edits=2)
-    assert ops(changed).count("Quant") == 1
+    assert op_types(changed).count("Quant") == 1
     assert len([value for value in changed.graph.initializers.values() if constant_array(value).ndim == 2]) == 1
 
 
@@ -155,7 +142,7 @@ def test_computed_weights_are_reshaped_while_the_model_runs() -> None:
     model = build("""g (float[N, 2, 5, 5] x, float[3, 2, 3, 3] w) => (float[N, 3, 3, 3] y) { y = Conv(x, w) }""")
     inputs = {"x": whole(0, 3, 2, 5, 5), "w": whole(1, 3, 2, 3, 3)}
     changed = check_pass(LowerConvsToMatMul(), model, inputs, min_edits=1)
-    assert ops(changed) == ["Transpose", "Im2Col", "Transpose", "Reshape", "MatMul", "Transpose"]
+    assert op_types(changed) == ["Transpose", "Im2Col", "Transpose", "Reshape", "MatMul", "Transpose"]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from qonnx_core.passes.extract_quant_scale import ExtractQuantScale
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.insert_topk import InsertTopK
 from qonnx_core.passes.remove_duplicate_quants import RemoveDuplicateQuants
+from qonnx_core.testing.graph_text import model_of_text, op_types
 from qonnx_core.testing.pass_contract import check_pass
 
 HEAD = '<ir_version: 10, opset_import: ["": 21, "qonnx.custom_op.general": 1]>'
@@ -29,13 +30,7 @@ MODES = ["ROUND", "FLOOR", "CEIL", "UP", "DOWN", "HALF_UP", "HALF_DOWN"]
 
 
 def build(body: str) -> ir.Model:
-    model = from_proto(onnx.parser.parse_model(HEAD + body))
-    InferShapes().run(model)
-    return model
-
-
-def ops(model: ir.Model) -> list[str]:
-    return [node.op_type for node in model.graph]
+    return model_of_text(HEAD + body)
 
 
 def text(array: np.ndarray) -> str:
@@ -52,7 +47,7 @@ def test_batch_normalization_becomes_a_product_and_a_sum(frame: tuple[int, ...],
       float[3] m = {text(mean)}, float[3] v = {text(rng.uniform(0.1, 2, 3))}>
       {{ y = BatchNormalization<epsilon = 0.001>(x, s, b, m, v) }}"""
     x = rng.normal(size=(50, *frame)).astype(np.float32)
-    assert ops(check_pass(BatchNormToAffine(), build(body), {"x": x}, min_edits=1)) == ["Mul", "Add"]
+    assert op_types(check_pass(BatchNormToAffine(), build(body), {"x": x}, min_edits=1)) == ["Mul", "Add"]
 
 
 @pytest.mark.parametrize("data", ["float16", "double"])
@@ -71,7 +66,7 @@ def test_batch_normalization_of_other_floats_keeps_its_bits(data: str, same: boo
     InferShapes().run(model)
     x = (rng.normal(size=(50, 3, 4)) * 3).astype(kind)
     wide = ["Cast", "Mul", "Add", "Cast"] if data == "float16" else ["Mul", "Add"]
-    assert ops(check_pass(BatchNormToAffine(), model, {"x": x}, min_edits=1)) == wide
+    assert op_types(check_pass(BatchNormToAffine(), model, {"x": x}, min_edits=1)) == wide
 
 
 def test_batch_normalization_with_computed_parameters_stays() -> None:
@@ -104,9 +99,9 @@ def test_a_bias_becomes_an_add(x: str, w: str, channels: int, node: str, kind: s
       float[1] s = {{0.25}}, float z = {{0}}, float b = {{8}}> {{ {front} y = {node} }}"""
     data = (rng.integers(-8, 8, shapes[0]) / 2).astype(np.float32)
     changed = check_pass(ExtractBias(), build(body), {"x": data}, min_edits=1)
-    assert ops(changed)[-1] == "Add"
+    assert op_types(changed)[-1] == "Add"
     assert all(len(n.inputs) == 2 for n in changed.graph if n.op_type in ("Conv", "ConvTranspose", "Gemm"))
-    assert ("Quant" in ops(changed)) == (kind == "quantized")
+    assert ("Quant" in op_types(changed)) == (kind == "quantized")
 
 
 def test_the_bias_of_a_convolution_with_the_channels_last_becomes_an_add() -> None:
@@ -117,7 +112,7 @@ def test_the_bias_of_a_convolution_with_the_channels_last_becomes_an_add() -> No
     model = from_proto(onnx.parser.parse_model(HEAD.replace("]>", ', "qonnx.custom_op.channels_last": 1]>') + body))
     InferShapes().run(model)
     x = (rng.integers(-8, 8, (3, 4, 4, 2)) / 2).astype(np.float32)
-    assert ops(check_pass(ExtractBias(), model, {"x": x}, min_edits=1)) == ["Conv", "Add"]
+    assert op_types(check_pass(ExtractBias(), model, {"x": x}, min_edits=1)) == ["Conv", "Add"]
 
 
 @st.composite
@@ -163,7 +158,7 @@ def test_scale_and_zero_point_come_out_of_a_quant(body: str, seed: int) -> None:
 def test_scale_comes_out_of_a_bipolar_quant() -> None:
     body = "g (float[N, 4] x) => (float[N, 4] y) <float s = {0.3}> { y = qonnx.custom_op.general.BipolarQuant(x, s) }"
     changed = check_pass(ExtractQuantScale(), build(body), {"x": probes(0).astype(np.float32)}, min_edits=1)
-    assert ops(changed) == ["BipolarQuant", "Mul"]
+    assert op_types(changed) == ["BipolarQuant", "Mul"]
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -184,7 +179,7 @@ def quant_twice(scale: float, mode: str) -> ir.Model:
 )
 def test_repeated_quants_are_removed_where_that_is_exact(scale: float, mode: str, left: int) -> None:
     changed = check_pass(RemoveDuplicateQuants(), quant_twice(scale, mode), {"x": probes(3).astype(np.float32)})
-    assert ops(changed) == ["Quant"] * left
+    assert op_types(changed) == ["Quant"] * left
 
 
 def test_equal_quants_of_one_tensor_become_one() -> None:
@@ -193,7 +188,7 @@ def test_equal_quants_of_one_tensor_become_one() -> None:
       {{ a = {QUANT}(x, s, z, b) c = qonnx.custom_op.general.IntQuant(x, t, z, b)
       d = {QUANT}(x, s, z, k) e = Add(a, c) y = Add(e, d) }}"""
     changed = check_pass(RemoveDuplicateQuants(), build(body), {"x": probes(3).astype(np.float32)}, min_edits=1)
-    assert ops(changed) == ["Quant", "Quant", "Add", "Add"]
+    assert op_types(changed) == ["Quant", "Quant", "Add", "Add"]
 
 
 RESHAPED = """g (float[1, 4] x) => (float[1, 2, 2] y) <int64[3] t = {1, 2, 2}> { a = Relu(x) y = Reshape(a, t) }"""

@@ -17,6 +17,7 @@ from qonnx_core.passes.gemm_to_matmul import GemmToMatMul
 from qonnx_core.passes.infer_datatypes import InferDataTypes
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.remove_identity import RemoveIdentity
+from qonnx_core.testing.graph_text import model_of_text, op_types
 from qonnx_core.testing.pass_contract import check_pass
 
 HEAD = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
@@ -29,13 +30,7 @@ float k = {1}, int64[2] r = {1, -1}>
 
 
 def build(body: str) -> ir.Model:
-    model = from_proto(onnx.parser.parse_model(HEAD + body))
-    InferShapes().run(model)
-    return model
-
-
-def ops(model: ir.Model) -> list[str]:
-    return [node.op_type for node in model.graph]
+    return model_of_text(HEAD + body)
 
 
 @pytest.mark.parametrize("step", cleanup_passes(), ids=lambda step: step.name)
@@ -53,7 +48,7 @@ def test_a_transposed_weight_is_stored_transposed(scale: str) -> None:
         <float[3, 4] w = {{-3, 2, 5, -1, 4, -7, 6, 1, 2, -2, 3, 9}}, {scale}, float z = {{0}}, float b = {{4}}>
         {{ q = qonnx.custom_op.general.Quant(w, s, z, b) t = Transpose<perm = [1, 0]>(q) y = MatMul(x, t) }}"""
     changed = check_pass(FoldTransposeIntoQuantInit(), build(body), {"x": X}, min_edits=1)
-    assert ops(changed) == ["Quant", "MatMul"]
+    assert op_types(changed) == ["Quant", "MatMul"]
     assert changed.graph[0].outputs[0].shape == ir.Shape([4, 3])
     InferShapes().run(changed)
 
@@ -77,9 +72,9 @@ def test_gemm_becomes_matmul_and_add(attributes: str, bias: str) -> None:
     body = f"g ({shape} x) => (y) <{constants}> {{ y = Gemm{settings}(x, w{bias}) }}"
     x = np.arange(12, dtype=np.float32).reshape((4, 3) if "transA" in attributes else (3, 4))
     changed = check_pass(GemmToMatMul(), build(body), {"x": x}, min_edits=1)
-    assert "Gemm" not in ops(changed)
-    assert "MatMul" in ops(changed)
-    assert ("Add" in ops(changed)) == (bool(bias) and "beta = 0.0" not in attributes)
+    assert "Gemm" not in op_types(changed)
+    assert "MatMul" in op_types(changed)
+    assert ("Add" in op_types(changed)) == (bool(bias) and "beta = 0.0" not in attributes)
 
 
 def test_gemm_of_running_values_gets_transposes() -> None:
@@ -88,14 +83,14 @@ def test_gemm_of_running_values_gets_transposes() -> None:
     x, w, c = (np.arange(n, dtype=np.float32) for n in (12, 8, 2))
     inputs = {"x": x.reshape(4, 3), "w": w.reshape(2, 4), "c": c}
     changed = check_pass(GemmToMatMul(), build(body), inputs, min_edits=1)
-    assert ops(changed) == ["Transpose", "Transpose", "MatMul", "Mul", "Add"]
+    assert op_types(changed) == ["Transpose", "Transpose", "MatMul", "Mul", "Add"]
 
 
 def test_folding_computes_each_constant_once_and_in_order() -> None:
     body = """g (float[N, 4] x) => (float[N, 4] y) <float[4] k = {1, 2, 3, 4}>
         { a = Neg(k) b = Exp(a) c = Mul(a, b) d = Add(c, b) y = Mul(x, d) }"""
     changed = check_pass(FoldConstants(), build(body), {"x": X}, min_edits=4)
-    assert ops(changed) == ["Mul"]
+    assert op_types(changed) == ["Mul"]
 
 
 def test_constants_inside_an_inner_graph_stay_valid() -> None:
@@ -116,7 +111,7 @@ def test_removing_identities_reports_each() -> None:
         "g (float[N, 4] x) => (float[N, 4] y) <float k = {1}> { a = Relu(x) b = Mul(k, a) c = Identity(b) y = Neg(c) }"
     )
     changed = check_pass(RemoveIdentity(), build(body), {"x": X}, min_edits=2)
-    assert ops(changed) == ["Relu", "Neg"]
+    assert op_types(changed) == ["Relu", "Neg"]
 
 
 def test_shapes_that_contradict_each_other_are_refused() -> None:

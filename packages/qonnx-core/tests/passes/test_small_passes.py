@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx.parser
 import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 
 import qonnx_core
 from qonnx_core.errors import InvalidInput
-from qonnx_core.formats.reader import from_proto
 from qonnx_core.formats.writer import serialize
 from qonnx_core.ir.annotations import get_datatype, set_datatype
 from qonnx_core.ir.constants import constant_array
@@ -29,6 +27,7 @@ from qonnx_core.passes.insert_identity import InsertIdentity
 from qonnx_core.passes.move_pad_attribute import MovePadAttributeToTensor
 from qonnx_core.passes.name_everything import NameEverything
 from qonnx_core.passes.sort_commutative_inputs import SortCommutativeInputs
+from qonnx_core.testing.graph_text import model_of_text, op_types
 from qonnx_core.testing.pass_contract import check_pass
 from qonnx_core.testing.random_graphs import RandomGraph, random_graphs
 
@@ -38,13 +37,7 @@ X = np.random.default_rng(0).normal(0, 3, (20, 3)).astype(np.float32)
 
 
 def build(body: str) -> ir.Model:
-    model = from_proto(onnx.parser.parse_model(HEAD + body))
-    InferShapes().run(model)
-    return model
-
-
-def ops(model: ir.Model) -> list[str]:
-    return [node.op_type for node in model.graph]
+    return model_of_text(HEAD + body)
 
 
 def assert_same_graph(model: ir.Model, body: str) -> None:
@@ -264,7 +257,7 @@ def test_scale_and_zero_point_stand_around_a_quantizer_in_order() -> None:
     after = f"d = Div(x, s) a = Add(d, z) q = {Q}.Quant<signed = 0>(a, one, zero, b) u = Sub(q, z) y = Mul(u, s)"
     assert_same_graph(changed, body.replace("NODES", after))
     only_zero = build(body.replace("NODES", f"y = {Q}.Quant<signed = 0>(x, one, z, b)"))
-    assert ops(check_pass(ExtractQuantScale(), only_zero, {"x": X}, min_edits=1)) == ["Add", "Quant", "Sub"]
+    assert op_types(check_pass(ExtractQuantScale(), only_zero, {"x": X}, min_edits=1)) == ["Add", "Quant", "Sub"]
 
 
 FOLDABLE = """g (float[N, 3] x) => (float[N, 3] y) <float[3] c = {1, 2, 3}, float[2, 3] k = {1, 2, 3, 4, 5, 6}>
@@ -285,7 +278,7 @@ def test_protected_nodes_are_not_folded(step: FoldConstants, left: list[str]) ->
     for node in model.graph:
         node.name = f"node_{node.outputs[0].name}"
     changed = check_pass(step, model, {"x": X}, min_edits=1)
-    assert ops(changed) == left
+    assert op_types(changed) == left
 
 
 @pytest.mark.parametrize("name", ["FLOAT8E4M3FN", "FLOAT8E5M2FNUZ", "BFLOAT16", "INT4", "UINT4"])

@@ -1,11 +1,33 @@
-"""The graph of a model as lines of text, for tests that show a graph before and after a pass."""
+"""Models from text and as lines of text, for tests that show a graph before and after a pass."""
 
 from __future__ import annotations
 
 import numpy as np
+import onnx.parser
 import onnx_ir as ir
+from numpy.typing import NDArray
 
+from qonnx_core.formats.reader import from_proto
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.passes.infer_shapes import InferShapes
+
+
+def model_of_text(text: str) -> ir.Model:
+    """Return the model of a text in ONNX's own syntax, with all shapes inferred."""
+    model = from_proto(onnx.parser.parse_model(text))
+    InferShapes().run(model)
+    return model
+
+
+def constant(name: str, array: NDArray[np.floating]) -> str:
+    """Return what such a text writes for a float32 initializer: ``float[2] w = {1.0, 2.0}``."""
+    numbers = ", ".join(f"{float(number)}" for number in array.reshape(-1))
+    return f"float[{', '.join(map(str, array.shape))}] {name} = {{{numbers}}}"
+
+
+def op_types(model: ir.Model) -> list[str]:
+    """Return the operators of the main graph in its order."""
+    return [node.op_type for node in model.graph]
 
 
 def graph_lines(model: ir.Model) -> list[str]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx.parser
 import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qonnx_core
-from qonnx_core.formats.reader import from_proto
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.passes.deconvolution.resize_convolution import ResizeConvolutionToDeconvolution
 from qonnx_core.passes.deconvolution.sub_pixel import SubPixelToDeconvolution
 from qonnx_core.passes.infer_shapes import InferShapes
+from qonnx_core.testing.graph_text import model_of_text, op_types
 from qonnx_core.testing.pass_contract import check_pass
 
 HEAD = '<ir_version: 10, opset_import: ["": 21, "qonnx.custom_op.general": 1]>'
@@ -22,13 +21,7 @@ Q = "qonnx.custom_op.general"
 
 
 def build(body: str, head: str = HEAD) -> ir.Model:
-    model = from_proto(onnx.parser.parse_model(head + body))
-    InferShapes().run(model)
-    return model
-
-
-def ops(model: ir.Model) -> list[str]:
-    return [node.op_type for node in model.graph]
+    return model_of_text(head + body)
 
 
 def text(array: np.ndarray) -> str:
@@ -90,8 +83,8 @@ def test_sub_pixels_are_a_transposed_convolution(case: tuple[str, tuple[int, ...
     body, shape, seed = case
     x = (np.random.default_rng(seed).integers(-8, 9, shape) / 4).astype(np.float32)
     changed = check_pass(SubPixelToDeconvolution(), build(body), {"x": x}, min_edits=1)
-    assert ops(changed)[-1] == "ConvTranspose"
-    assert "DepthToSpace" not in ops(changed)
+    assert op_types(changed)[-1] == "ConvTranspose"
+    assert "DepthToSpace" not in op_types(changed)
     assert SubPixelToDeconvolution().refusals(build(body)) == []
 
 
@@ -147,10 +140,10 @@ def test_what_works_on_every_element_alike_may_stand_between(
 ) -> None:
     model = build(body.replace("NODES", BETWEEN[kind]))
     x = (np.random.default_rng(0).integers(-8, 9, (1, 1, 3, 3)) / 4).astype(np.float32)
-    inner = [n for n in ops(model) if n not in ("Conv", "DepthToSpace", "Resize")]
+    inner = [n for n in op_types(model) if n not in ("Conv", "DepthToSpace", "Resize")]
     changed = check_pass(step, model, {"x": x}, min_edits=1)
     wanted = ["ConvTranspose", *inner] if isinstance(step, SubPixelToDeconvolution) else [*inner, "ConvTranspose"]
-    assert ops(changed) == wanted
+    assert op_types(changed) == wanted
     shapes = [tuple(value.shape) for node in changed.graph for value in node.outputs]
     InferShapes().run(changed)
     assert [tuple(value.shape) for node in changed.graph for value in node.outputs] == shapes
@@ -170,7 +163,7 @@ def test_quantized_bias_and_auto_pad() -> None:
          y = DepthToSpace<blocksize = 2, mode = "CRD">(k) }}"""
     x = (np.random.default_rng(0).integers(-8, 9, (2, 1, 4, 4)) / 4).astype(np.float32)
     changed = check_pass(SubPixelToDeconvolution(), build(body), {"x": x}, min_edits=1)
-    assert ops(changed) == ["Quant", "ConvTranspose"]
+    assert op_types(changed) == ["Quant", "ConvTranspose"]
     same = build(body.replace("SAME_UPPER", "SAME_LOWER"))
     check_pass(SubPixelToDeconvolution(), same, {"x": x}, min_edits=1)
 
@@ -215,9 +208,9 @@ def test_a_convolution_of_repeated_pixels_is_a_transposed_convolution(case: tupl
     body, shape, seed = case
     x = (np.random.default_rng(seed).integers(-8, 9, shape) / 4).astype(np.float32)
     changed = check_pass(ResizeConvolutionToDeconvolution(), build(body), {"x": x}, min_edits=1)
-    assert ops(changed)[-1] == "ConvTranspose"
-    assert "Resize" not in ops(changed)
-    assert ("Quant" in ops(changed)) == ("Quant" in body)
+    assert op_types(changed)[-1] == "ConvTranspose"
+    assert "Resize" not in op_types(changed)
+    assert ("Quant" in op_types(changed)) == ("Quant" in body)
 
 
 RESIZED = """g (float[1, 1, 3, 3] x) => (y) <float[1, 1, 2, 2] w = {VALUES}, float s = {0.5}, float z = {0},
@@ -247,7 +240,7 @@ def test_an_upsample_of_an_old_model_is_a_resize_here() -> None:
     model = build(body, '<ir_version: 5, opset_import: ["": 9]>')
     x = np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3)
     changed = check_pass(ResizeConvolutionToDeconvolution(), model, {"x": x}, min_edits=1)
-    assert ops(changed) == ["ConvTranspose"]
+    assert op_types(changed) == ["ConvTranspose"]
 
 
 SUB_PIXEL = """g (float[1, 2, 4, 4] x, float[8, 2, 2, 2] v) => (y) <float[8, 2, 2, 2] w = {WEIGHTS},

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx.parser
 import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
@@ -16,13 +15,12 @@ from typer.testing import CliRunner
 import qonnx_core
 from qonnx_core.cli.app import app
 from qonnx_core.errors import InvalidInput
-from qonnx_core.formats.reader import from_proto
 from qonnx_core.ir.annotations import get_datatype
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.verify import verify
 from qonnx_core.ops.rounding import Rounding
-from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.quantize.fixed_point_params import FixedPointQuantizeParams, RoundedParameter
+from qonnx_core.testing.graph_text import model_of_text
 from qonnx_core.testing.pass_contract import check_pass
 
 HEAD = '<ir_version: 10, opset_import: ["": 21, "qonnx.custom_op.general": 1]>'
@@ -31,9 +29,7 @@ MODEL = """g (float[N, 3] x) => (float[N, 3] y) <float[3] a = {0.3, -1.7, 2.25},
 
 
 def build(body: str = MODEL) -> ir.Model:
-    model = from_proto(onnx.parser.parse_model(HEAD + body))
-    InferShapes().run(model)
-    return model
+    return model_of_text(HEAD + body)
 
 
 def test_constants_of_sums_and_products_go_to_the_nearest_grid_point() -> None:

@@ -24,6 +24,7 @@ from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.quantize.calibrate import Range, fitted
 from qonnx_core.passes.quantize.config import QuantizationConfig, Quantizer
 from qonnx_core.passes.quantize.quantize_graph import Quantized, QuantizeGraph, quantize_graph
+from qonnx_core.testing.graph_text import op_types
 from qonnx_core.testing.random_graphs import RandomGraph, random_graphs
 
 HEAD = '<ir_version: 10, opset_import: ["": 21, "qonnx.custom_op.general": 1]>'
@@ -46,14 +47,10 @@ def rules(*items: dict[str, Any]) -> QuantizationConfig:
     return QuantizationConfig.from_dict({"quantize": list(items)})
 
 
-def ops(model: ir.Model) -> list[str]:
-    return [node.op_type for node in model.graph]
-
-
 def assert_equal_graphs(model: ir.Model, body: str, x: np.ndarray) -> None:
     """Check that the model has the operators of the text, and its values."""
     expected = build(body)
-    assert sorted(ops(model)) == sorted(ops(expected))
+    assert sorted(op_types(model)) == sorted(op_types(expected))
     verify(model)
     found = qonnx_core.compile_model(model).run({"x": x})
     wanted = qonnx_core.compile_model(expected).run({"x": x})
@@ -202,7 +199,7 @@ def test_readers_of_one_tensor_with_the_same_settings_share_a_quantizer() -> Non
     model = build(body)
     config = rules({"match": {"op_type": "MatMul"}, "input": {"bits": 4, "scale": 1}, "weights": {"bits": 4}})
     assert QuantizeGraph(config).run(model) == 2
-    assert ops(model).count("Quant") == 2
+    assert op_types(model).count("Quant") == 2
 
 
 def test_both_operands_of_a_product_of_running_tensors_are_inputs() -> None:
@@ -343,7 +340,7 @@ def test_the_command_writes_a_quantized_model_and_reports(tmp_path: Path) -> Non
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)["quantized"]
     assert [(row["operand"], row["bits"]) for row in report] == [("weights", 4), ("input", 8)]
-    assert ops(qonnx_core.load(tmp_path / "q.onnx")).count("Quant") == 2
+    assert op_types(qonnx_core.load(tmp_path / "q.onnx")).count("Quant") == 2
     assert run().exit_code == 0
 
 
