@@ -9,7 +9,7 @@ import onnx_ir as ir
 from qonnx_core.errors import Unsupported
 from qonnx_core.passes.base import graphs_of
 from qonnx_core.passes.layouts.conversion import Conversion
-from qonnx_core.passes.layouts.emitter import taken_names
+from qonnx_core.passes.layouts.emitter import emitters
 from qonnx_core.passes.layouts.refusals import refusal_sentences
 from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.to_4d import FourAxesTarget
@@ -50,12 +50,10 @@ class Change3DTo4D:
         reasons = self.refusals(model)
         if self.strict and reasons:
             raise Unsupported("model: has operators on 3 axes that have no form on 4", reasons)
-        taken = taken_names(model)
         edits = 0
-        for graph in graphs_of(model):
-            change = self.change_io and graph is model.graph
-            conversion = Conversion(model, graph, target, taken)
-            edits += conversion.run(change_inputs=change, change_outputs=change)
+        for emitter in emitters(model):
+            change = self.change_io and emitter.graph is model.graph
+            edits += Conversion(emitter, target).run(change_inputs=change, change_outputs=change)
         if edits:
             RemoveUnused().run(model)
         return edits

@@ -11,7 +11,7 @@ from qonnx_core.ops.quant_avg_pool2d import QuantAvgPool2d
 from qonnx_core.ops.registry import op_of
 from qonnx_core.passes.base import graphs_of
 from qonnx_core.passes.layouts.between_transposes import channels_last_between
-from qonnx_core.passes.layouts.emitter import Emitter, taken_names
+from qonnx_core.passes.layouts.emitter import emitters
 from qonnx_core.passes.layouts.shapes import know_shapes
 
 
@@ -33,11 +33,9 @@ class ChangeDataLayoutQuantAvgPool2d:
         if not any(node.op_type == "QuantAvgPool2d" for graph in graphs_of(model) for node in graph):
             return 0
         know_shapes(model)
-        taken = taken_names(model)
         changed = 0
-        for graph in graphs_of(model):
-            emitter = Emitter(model, graph, taken)
-            for node in list(graph):
+        for emitter in emitters(model):
+            for node in list(emitter.graph):
                 if node.op_type != "QuantAvgPool2d" or node.inputs[0] is None or node.inputs[0].shape is None:
                     continue
                 op = op_of(node, model.opset_imports)

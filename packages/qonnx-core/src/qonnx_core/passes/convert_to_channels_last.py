@@ -10,7 +10,7 @@ from qonnx_core.errors import Unsupported
 from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.passes.base import graphs_of
 from qonnx_core.passes.layouts.conversion import Conversion
-from qonnx_core.passes.layouts.emitter import taken_names
+from qonnx_core.passes.layouts.emitter import emitters
 from qonnx_core.passes.layouts.refusals import refusal_sentences
 from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.to_channels_last import ChannelsLastTarget
@@ -73,11 +73,11 @@ class ConvertToChannelsLast:
 
 
 def _convert(model: ir.Model, *, inputs: bool = False, without_seeds: bool = False) -> int:
-    target, taken = ChannelsLastTarget(model), taken_names(model)
+    target = ChannelsLastTarget(model)
     edits = 0
-    for graph in graphs_of(model):
-        conversion = Conversion(model, graph, target, taken)
-        edits += conversion.run(change_inputs=inputs and graph is model.graph, without_seeds=without_seeds)
+    for emitter in emitters(model):
+        change = inputs and emitter.graph is model.graph
+        edits += Conversion(emitter, target).run(change_inputs=change, without_seeds=without_seeds)
     if edits:
         RemoveUnused().run(model)
     return edits

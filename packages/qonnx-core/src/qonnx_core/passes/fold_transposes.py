@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.passes.base import can_replace, graphs_of, is_standard, replace_value
-from qonnx_core.passes.layouts.emitter import Emitter, taken_names
+from qonnx_core.passes.layouts.emitter import Emitter, emitters
 from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.statics import Statics
 from qonnx_core.passes.remove_unused import RemoveUnused
@@ -33,12 +33,10 @@ class FoldTransposes:
         if not any(node.op_type == "Transpose" for graph in graphs_of(model) for node in graph):
             return 0
         know_shapes(model)
-        taken = taken_names(model)
         edits = 0
-        for graph in graphs_of(model):
-            emitter = Emitter(model, graph, taken)
+        for emitter in emitters(model):
             statics = Statics(emitter)
-            for node in list(graph):
+            for node in list(emitter.graph):
                 if node.op_type == "Transpose" and is_standard(node):
                     edits += _fold(emitter, statics, node)
         if edits:

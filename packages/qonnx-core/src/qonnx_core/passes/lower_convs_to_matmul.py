@@ -21,7 +21,7 @@ from qonnx_core.ops.quant import Quant
 from qonnx_core.ops.registry import op_of
 from qonnx_core.ops.windows import Window
 from qonnx_core.passes.base import graphs_of, is_standard, replace_value
-from qonnx_core.passes.layouts.emitter import Emitter, stem_of
+from qonnx_core.passes.layouts.emitter import Emitter, emitters, stem_of
 from qonnx_core.passes.layouts.refusals import refusal_sentences
 from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.statics import Statics, can_move
@@ -63,12 +63,12 @@ class LowerConvsToMatMul:
         if self.strict and reasons:
             raise Unsupported("model: has convolutions that cannot be written as Im2Col and MatMul", reasons)
         lowered = 0
-        for graph in graphs_of(model):
-            nodes = [node for node in graph if _is_conv(node) and not isinstance(_plan(node, model.opset_imports), str)]
+        for emitter in emitters(model):
+            convs = [node for node in emitter.graph if _is_conv(node)]
+            nodes = [node for node in convs if not isinstance(_plan(node, model.opset_imports), str)]
             if not nodes:
                 continue
             model.opset_imports.setdefault(DOMAIN, 1)
-            emitter = Emitter(model, graph)
             lowering = _Lowering(emitter, Statics(emitter))
             for node in nodes:
                 plan = _plan(node, model.opset_imports)

@@ -14,7 +14,7 @@ from qonnx_core.ops.registry import op_of
 from qonnx_core.ops.windows import Window
 from qonnx_core.passes.base import graphs_of, is_standard
 from qonnx_core.passes.layouts.between_transposes import channels_last_between
-from qonnx_core.passes.layouts.emitter import Emitter, taken_names
+from qonnx_core.passes.layouts.emitter import emitters
 from qonnx_core.passes.layouts.refusals import refusal_sentences
 from qonnx_core.passes.layouts.shapes import know_shapes
 from qonnx_core.passes.layouts.window import window_of
@@ -45,11 +45,9 @@ class MaxPoolToNHWC:
         reasons = self.refusals(model)
         if self.strict and reasons:
             raise Unsupported("model: has MaxPool nodes that cannot be written as MaxPoolNHWC", reasons)
-        taken = taken_names(model)
         changed = 0
-        for graph in graphs_of(model):
-            emitter = Emitter(model, graph, taken)
-            for node in list(graph):
+        for emitter in emitters(model):
+            for node in list(emitter.graph):
                 if not _is_max_pool(node) or isinstance(attributes := _attributes(node, model), str):
                     continue
                 if is_standard(node):

@@ -12,7 +12,7 @@ from qonnx_core.ir.annotations import get_datatype, set_datatype
 from qonnx_core.ops.im2col import Im2Col
 from qonnx_core.ops.registry import op_of
 from qonnx_core.passes.base import graphs_of
-from qonnx_core.passes.layouts.emitter import Emitter, stem_of, taken_names
+from qonnx_core.passes.layouts.emitter import Emitter, emitters, stem_of
 from qonnx_core.passes.layouts.shapes import know_shapes
 
 
@@ -50,11 +50,9 @@ class RebalanceIm2Col:
         if not any(node.op_type == "Im2Col" for graph in graphs_of(model) for node in graph):
             return 0
         know_shapes(model)
-        taken = taken_names(model)
         changed = 0
-        for graph in graphs_of(model):
-            emitter = Emitter(model, graph, taken)
-            for node in list(graph):
+        for emitter in emitters(model):
+            for node in list(emitter.graph):
                 op = op_of(node, model.opset_imports) if node.op_type == "Im2Col" else None
                 data = node.inputs[0] if node.inputs else None
                 if isinstance(op, Im2Col) and data is not None and self._fits(op, data):

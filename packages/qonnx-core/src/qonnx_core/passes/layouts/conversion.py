@@ -58,11 +58,11 @@ class Target(Protocol):
 class Conversion:
     """One walk over one graph, in topological order."""
 
-    def __init__(self, model: ir.Model, graph: ir.Graph, target: Target, taken: set[str] | None = None) -> None:
-        self.model = model
-        self.graph = graph
+    def __init__(self, emitter: Emitter, target: Target) -> None:
+        self.model = emitter.model
+        self.graph = emitter.graph
         self.target = target
-        self.emitter = Emitter(model, graph, taken)
+        self.emitter = emitter
         self.statics = Statics(self.emitter)
         self.shuffled: dict[
             ir.Value, tuple[ir.Value, NDArray[np.intp]]
@@ -75,7 +75,7 @@ class Conversion:
         self._moved: dict[tuple[ir.Value, tuple[int, ...]], ir.Value] = {}  # tensors that several others are, moved
         self._replaced: list[ir.Node] = []
         self._wishes: dict[ir.Value, Axes] = {}
-        self._dynamic: set[ir.Value] = set(graph.inputs)
+        self._dynamic: set[ir.Value] = set(self.graph.inputs)
 
     def run(self, *, change_inputs: bool = False, change_outputs: bool = False, without_seeds: bool = False) -> int:
         """Convert the graph in place; return the number of nodes and inputs that changed, 0 where no seed is there.

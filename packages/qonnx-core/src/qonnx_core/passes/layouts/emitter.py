@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,13 @@ def taken_names(model: ir.Model) -> set[str]:
             taken.add(node.name or "")
             taken.update(value.name or "" for value in node.outputs)
     return taken
+
+
+def emitters(model: ir.Model) -> Iterator[Emitter]:
+    """Return one emitter for each graph, outer ones first; they share the names that are taken."""
+    taken = taken_names(model)
+    for graph in graphs_of(model):
+        yield Emitter(model, graph, taken)
 
 
 def stem_of(node: ir.Node) -> str:
