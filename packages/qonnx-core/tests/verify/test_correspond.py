@@ -182,6 +182,17 @@ def test_a_scrambled_network_is_the_same_in_every_tensor(seed: int) -> None:
     assert (first.parameter, first.differing, first.largest) == (True, 1, 64.0)
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_branches_of_one_sum_are_told_apart_by_their_parameters(changed: bool) -> None:
+    """Names and order say nothing here; where one of the two weights changed, the other one still has its partner."""
+    head = "g (float[N, 2] x) => (float[N, 2] y) <float[2, 2] w = {1, 2, 3, 4}, float[2, 2] v = {5, 6, 7, %s}>"
+    left = build(f"{head % 8} {{ p = MatMul(x, w) q = MatMul(x, v) y = Add(p, q) }}")
+    right = build(f"{head % (9 if changed else 8)} {{ r = MatMul(x, v) s = MatMul(x, w) y = Add(r, s) }}")
+    result = compare_models(left, right, {"x": X[:, :2]})
+    different = [tensor.name for tensor in result.tensors if tensor.differing]
+    assert different == (["MatMul_1_param0", "MatMul_1_out0", "global_out"] if changed else [])
+
+
 def test_thousands_of_names_find_their_places_at_once() -> None:
     names = [f"input_{i}" for i in range(20_000)]
     start = time.process_time()

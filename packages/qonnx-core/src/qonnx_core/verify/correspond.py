@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import functools
+import hashlib
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import onnx_ir as ir
+
+from qonnx_core.ir.constants import constant_tensor
 
 _COMMUTATIVE = frozenset(("Add", "And", "Mul", "Or", "Sum", "Xor"))
 _ALIASES = {"IntQuant": "Quant"}
@@ -29,7 +33,8 @@ def corresponding(
     """Return the name on the right of every named tensor on the left; None where the graphs are not built alike.
 
     They are where every node has a partner of the same operator that reads and makes the partners of its tensors. The
-    numbers of parameters, and attributes, may differ. Walks from the outputs up, once.
+    numbers of parameters, and attributes, may differ; where operands that commute are alike but for their parameters,
+    these decide which belong together. Walks from the outputs up, once.
 
     Args:
         left: a cleaned graph.
@@ -41,6 +46,7 @@ def corresponding(
         return None
     places = _places(left, right, inputs)
     forms = _forms(left, right, places)
+    exact = functools.cache(lambda: _forms(left, right, places, with_numbers=True))
     pairs: dict[ir.Value, ir.Value] = {}
     taken: set[ir.Value] = set()
     nodes = 0
@@ -64,7 +70,7 @@ def corresponding(
         pairs.update(zip(ours.outputs, other.outputs, strict=True))
         taken.update(other.outputs)
         operands = list(other.inputs)
-        if _swapped(ours, other, forms, pairs):
+        if _swapped(ours, other, forms, exact, pairs):
             operands.reverse()
         for one, two in zip(ours.inputs, operands, strict=True):
             if one is None or two is None:
@@ -122,8 +128,13 @@ def _kind(node: ir.Node) -> tuple[str, str, int, int]:
     return domain, operator(node), len(node.inputs), len(node.outputs)
 
 
-def _forms(left: ir.Graph, right: ir.Graph, places: Sequence[Mapping[ir.Value, int]]) -> list[dict[ir.Value, int]]:
-    """Return a number for each tensor: the same for tensors that are computed alike from alike ones."""
+def _forms(
+    left: ir.Graph, right: ir.Graph, places: Sequence[Mapping[ir.Value, int]], *, with_numbers: bool = False
+) -> list[dict[ir.Value, int]]:
+    """Return a number for each tensor: the same for tensors that are computed alike from alike ones.
+
+    Parameters are alike that have one type and shape, and with ``with_numbers`` the same numbers.
+    """
     keys: dict[Hashable, int] = {}
     found: list[dict[ir.Value, int]] = [{}, {}]
 
@@ -132,7 +143,9 @@ def _forms(left: ir.Graph, right: ir.Graph, places: Sequence[Mapping[ir.Value, i
             return -1
         if value not in found[side]:
             place = places[side].get(value)
-            key: Hashable = ("input", place) if place is not None else (str(value.dtype), str(value.shape))
+            key: Hashable = ("input", place)
+            if place is None:
+                key = (str(value.dtype), str(value.shape), _digest(value) if with_numbers else b"")
             found[side][value] = keys.setdefault(key, len(keys))
         return found[side][value]
 
@@ -146,8 +159,19 @@ def _forms(left: ir.Graph, right: ir.Graph, places: Sequence[Mapping[ir.Value, i
     return found
 
 
+def _digest(value: ir.Value) -> bytes:
+    tensor = constant_tensor(value)
+    if tensor is None or tensor.dtype == ir.DataType.STRING:
+        return b""
+    return hashlib.blake2b(tensor.tobytes()).digest()
+
+
 def _swapped(
-    ours: ir.Node, other: ir.Node, forms: Sequence[Mapping[ir.Value, int]], pairs: Mapping[ir.Value, ir.Value]
+    ours: ir.Node,
+    other: ir.Node,
+    forms: Sequence[Mapping[ir.Value, int]],
+    exact: Callable[[], Sequence[Mapping[ir.Value, int]]],
+    pairs: Mapping[ir.Value, ir.Value],
 ) -> bool:
     """Return whether two operands that commute stand the other way round on the right."""
     first, second = ours.inputs[:2] if len(ours.inputs) == 2 else (None, None)
@@ -162,4 +186,9 @@ def _swapped(
     known = (pairs.get(first), pairs.get(second))
     if known != (None, None):
         return known[0] is two or known[1] is one
+    exact_left, exact_right = exact()
+    straight = (exact_left[first] == exact_right[one]) + (exact_left[second] == exact_right[two])
+    crossed = (exact_left[first] == exact_right[two]) + (exact_left[second] == exact_right[one])
+    if straight != crossed:
+        return crossed > straight
     return first.name == two.name and second.name == one.name
