@@ -11,17 +11,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from qonnx_core import save
-from qonnx_core.testing.random_mlp import random_mlp
-
 COMMAND = [sys.executable, "-c", "from qonnx_core.cli import main; main()"]
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "model.onnx"
-    save(random_mlp(3), path)
-    return path
 
 
 def said(*arguments: object, columns: str | None = None) -> str:

@@ -16,20 +16,12 @@ import numpy as np
 import onnx
 import pytest
 
-from qonnx_core import cleanup_model, load, save
+from qonnx_core import cleanup_model, load
 from qonnx_core.cli.common import model_files
 from qonnx_core.formats.reader import load_bytes
 from qonnx_core.formats.writer import serialize
-from qonnx_core.testing.random_mlp import random_mlp
 
 COMMAND = [sys.executable, "-c", "from qonnx_core.cli import main; main()"]
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "model.onnx"
-    save(random_mlp(3), path)
-    return path
 
 
 def run(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
