@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.permutations import permutation_of
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import can_replace, graphs_of, new_constant, replace_value
@@ -52,7 +53,7 @@ def _fold(model: ir.Model, graph: ir.Graph, transpose: ir.Node) -> bool:
     if any(array is None for array in arrays) or not _is_whole(op_class, arrays):
         return False
     rank = max(array.ndim for array in arrays if array is not None)
-    permutation = transpose.attributes.get_ints("perm") or tuple(reversed(range(rank)))
+    permutation = permutation_of(transpose, rank)
     for index, (value, array) in enumerate(zip(list(quantizer.inputs), arrays, strict=True)):
         assert value is not None
         assert array is not None

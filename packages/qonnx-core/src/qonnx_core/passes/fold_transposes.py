@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from qonnx_core.ir.permutations import permutation_of
 from qonnx_core.passes.base import can_replace, graphs_of, is_standard, replace_value
 from qonnx_core.passes.layouts.emitter import Emitter, emitters
 from qonnx_core.passes.layouts.shapes import know_shapes
@@ -80,7 +81,7 @@ def _fold(emitter: Emitter, statics: Statics, node: ir.Node) -> int:
 
 def _permutation(node: ir.Node) -> list[int] | None:
     """Return the permutation, also where it is left out and the rank is known."""
-    if "perm" in node.attributes:
-        return list(node.attributes["perm"].as_ints())
     data = node.inputs[0]
-    return None if data is None or data.shape is None else list(reversed(range(len(data.shape))))
+    if data is None or data.shape is None:
+        return list(node.attributes.get_ints("perm") or ()) or None
+    return permutation_of(node, len(data.shape))

@@ -13,6 +13,7 @@ from qonnx_core.analyses.ranges.elementwise import chosen, joined, shared_lattic
 from qonnx_core.analyses.ranges.extent import MAX_ELEMENTS, BoolArray, Extent, IntArray, between, moved, on_lattice
 from qonnx_core.analyses.ranges.operation import Operation, Rule, numbers_of, of_constant
 from qonnx_core.errors import Unsupported
+from qonnx_core.ir.permutations import permutation_of
 from qonnx_core.ir.slices import slice_along
 from qonnx_core.passes.streamline.constants import Constant
 
@@ -43,7 +44,7 @@ def elementwise_truth(x: Extent) -> Extent:
 def transpose(op: Operation) -> list[Extent]:
     """Transpose; follows the channels."""
     x = op.extent(0)
-    order = op.integers("perm") or list(range(len(op.shape(0))))[::-1]
+    order = permutation_of(op.node, len(op.shape(0)))
     if any(array.ndim != len(order) for array in x.arrays):
         return [x.whole()]
     lattice = x.lattice

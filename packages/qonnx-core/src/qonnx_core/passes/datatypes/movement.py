@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qonnx_core.ir.permutations import permutation_of
 from qonnx_core.passes.datatypes.call import Call
 from qonnx_core.passes.datatypes.facts import (
     Fact,
@@ -45,7 +46,7 @@ def transposed(call: Call) -> Fact:
     if not isinstance(fact, Numbers) or fact.scale is None or fact.scale.ndim == 0:
         return fact
     rank = call.rank(0)
-    permutation = call.integers("perm") or tuple(reversed(range(rank)))
+    permutation = permutation_of(call.node, rank)
     if sorted(permutation) != list(range(rank)) or fact.scale.ndim > rank:
         raise NotInferred("the permutation does not fit the tensor")
     wide = fact.scale.reshape((1,) * (rank - fact.scale.ndim) + fact.scale.shape)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qonnx_core.ir.annotations import get_layout, merge_annotations, set_layout
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.permutations import permutation_of
 from qonnx_core.passes.base import has_graphs, is_standard
 from qonnx_core.passes.layouts.axes import LETTERS, Axes, moved_array, moved_sizes, natural
 from qonnx_core.passes.layouts.emitter import Emitter, stem_of
@@ -327,13 +328,13 @@ class Conversion:
             data = node.inputs[0] if node.inputs else None
             if wish is None and of_transposes and node.op_type == "Transpose" and data is not None:
                 axes = self.target.axes(self.rank(data) or 0)
-                if axes is not None and len(axes) > 3 and permutation_of(node, len(axes)) == list(axes):
+                if axes is not None and len(axes) > 3 and fitting_permutation(node, len(axes)) == list(axes):
                     self._wishes.setdefault(data, axes)
             if wish is None:
                 continue
             rank = sum(axis is not None for axis in wish)
             if node.op_type == "Transpose":
-                permutation = permutation_of(node, rank)
+                permutation = fitting_permutation(node, rank)
                 if permutation is None:
                     continue
                 wish = tuple(None if axis is None else permutation[axis] for axis in wish)
@@ -488,9 +489,9 @@ class Conversion:
         new.name = name
 
 
-def permutation_of(node: ir.Node, rank: int) -> list[int] | None:
+def fitting_permutation(node: ir.Node, rank: int) -> list[int] | None:
     """Return the permutation of a Transpose of this many axes, or None where it has another number of them."""
-    permutation = list(node.attributes.get_ints("perm") or reversed(range(rank)))
+    permutation = permutation_of(node, rank)
     return permutation if sorted(permutation) == list(range(rank)) else None
 
 

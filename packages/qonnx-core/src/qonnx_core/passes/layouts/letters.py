@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx_ir as ir
 
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.permutations import permutation_of
 from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import is_standard
@@ -111,8 +112,9 @@ def _merged(node: ir.Node, layouts: Sequence[Layout]) -> Found:
 
 def _transpose(letters: Letters, node: ir.Node, rank: int) -> Found:
     layout = letters.of(node.inputs[0])
-    permutation = node.attributes.get_ints("perm") or tuple(reversed(range(rank)))
-    return _unknown(node, node.inputs[0]) if layout is None else tuple(layout[axis] for axis in permutation)
+    if layout is None:
+        return _unknown(node, node.inputs[0])
+    return tuple(layout[axis] for axis in permutation_of(node, rank))
 
 
 def _axes(node: ir.Node, rank: int) -> list[int] | None:

@@ -12,7 +12,7 @@ from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import is_standard
 from qonnx_core.passes.layouts.axes import Axes, moved_sizes, natural, place_of, without
-from qonnx_core.passes.layouts.conversion import Conversion, permutation_of
+from qonnx_core.passes.layouts.conversion import Conversion, fitting_permutation
 from qonnx_core.passes.layouts.emitter import stem_of
 from qonnx_core.passes.layouts.statics import BROADCASTING, UNARY
 
@@ -222,7 +222,7 @@ def transpose(conversion: Conversion, node: ir.Node) -> bool:
     """Note that the output is the input in another order; nothing moves until somebody asks for it."""
     data = node.inputs[0]
     rank = conversion.rank(data)
-    permutation = None if rank is None else permutation_of(node, rank)
+    permutation = None if rank is None else fitting_permutation(node, rank)
     if data is None or permutation is None:
         return False
     forms = {

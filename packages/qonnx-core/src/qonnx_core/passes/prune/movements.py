@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from qonnx_core.ir.annotations import get_layout
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.permutations import permutation_of
 from qonnx_core.ir.slices import slice_along
 from qonnx_core.passes.prune.slices import MAX_SLICES, Slices, label_of
 
@@ -156,8 +157,7 @@ def _transpose(slices: Slices, node: ir.Node) -> None:
     if x is None or sizes is None:
         _pin(slices, node, "has an input of unknown rank")
         return
-    perm = node.attributes.get_ints("perm") or list(reversed(range(len(sizes))))
-    for at, axis in enumerate(perm):
+    for at, axis in enumerate(permutation_of(node, len(sizes))):
         slices.move(node, x, axis, node.outputs[0], at)
 
 

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from qonnx_core.errors import Unsupported
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import DataType
+from qonnx_core.ir.permutations import permutation_of
 from qonnx_core.passes.streamline.elementwise import Params, shared
 from qonnx_core.passes.streamline.quantizers import ALIASES, quant_range
 
@@ -152,8 +153,7 @@ def evaluate_constant(node: ir.Node, inputs: list[Constant | None]) -> Constant:
         case "Identity" | "Cast" | "Dropout":
             return first
         case "Transpose":
-            perm = node.attributes.get("perm")
-            axes = list(perm.as_ints()) if perm is not None else list(range(len(first.shape)))[::-1]
+            axes = permutation_of(node, len(first.shape))
             return _moved(first, lambda a: a.transpose(axes))
         case "Reshape":
             shape = [int(d) for d in arrays[1].mantissa.reshape(-1)]

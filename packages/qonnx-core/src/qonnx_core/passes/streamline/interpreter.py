@@ -18,6 +18,7 @@ from qonnx_core.errors import Unsupported
 from qonnx_core.ir.annotations import get_layout
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ir.grid import Grid
+from qonnx_core.ir.permutations import permutation_of
 from qonnx_core.ir.sizes import is_without_elements
 from qonnx_core.passes.streamline import constants, exact, linear, steps
 from qonnx_core.passes.streamline.builder import IntegerGraph
@@ -247,8 +248,7 @@ def _product(
 def _reshaped(node: ir.Node, x: Represented, consts: list[Constant | None]) -> Represented:
     count = prod(x.shape)
     if node.op_type == "Transpose":
-        perm = node.attributes.get("perm")
-        axes = list(perm.as_ints()) if perm is not None else list(range(len(x.shape) + 1))[::-1]
+        axes = permutation_of(node, len(x.shape) + 1)
         if len(axes) != len(x.shape) + 1 or axes[0] != 0:
             raise Unsupported("it moves the batch axis; keep the batch axis first")
         positions = np.arange(count).reshape(x.shape).transpose([a - 1 for a in axes[1:]])
