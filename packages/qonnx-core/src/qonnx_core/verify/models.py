@@ -419,7 +419,8 @@ def _classify(
     outcomes.note(bounds)
     near = [_near(bounds, pair, found[0][pair.left], found[1][pair.right], taken) for pair in seen.pairs]
     hidden = [decision for decision in bounds.decisions if decision.tensor not in compared]
-    for position, sample in ((p, s) for p, s in enumerate(taken) if s in rows):
+    for position in map(int, np.flatnonzero(np.isin(taken, rows))):
+        sample = taken[position]
         first = next(i for i, unequal in enumerate(seen.unequal) if unequal[sample])
         beyond = next((i for i, inside in enumerate(near) if not inside[position]), None)
         pair = seen.pairs[first if beyond is None else beyond]
