@@ -13,8 +13,8 @@ from qonnx_core.execute.lower import lower
 from qonnx_core.execute.plain_graph import NotReady, PlainGraph
 from qonnx_core.execute.tensors import Tensors
 from qonnx_core.formats.node_checks import check_standard_nodes
-from qonnx_core.formats.normalize import has_negative_size, normalized_copy
-from qonnx_core.ir.sizes import check_growth
+from qonnx_core.formats.normalize import normalized_copy
+from qonnx_core.ir.sizes import check_growth, has_negative_size
 from qonnx_core.passes.base import has_graphs
 from qonnx_core.passes.batch_proof import samples_stay_apart
 from qonnx_core.passes.infer_shapes import InferShapes

@@ -14,7 +14,7 @@ from qonnx_core.formats.opsets import TARGET_OPSET, raise_opset
 from qonnx_core.ir.constants import constant_tensor
 from qonnx_core.ir.copies import copy_model
 from qonnx_core.ir.names import free_name
-from qonnx_core.ir.sizes import check_growth
+from qonnx_core.ir.sizes import check_growth, has_negative_size
 from qonnx_core.ops.op import DOMAIN, QonnxOp
 from qonnx_core.ops.registry import DOMAIN_ALIASES, LISTED_ONLY, default_registry, op_class_of
 from qonnx_core.ops.schemas import register_schemas
@@ -76,11 +76,6 @@ def _forget_negative_sizes(graph: ir.Graph) -> None:
         if has_negative_size(value):
             assert value.shape is not None
             value.shape = ir.Shape([None if isinstance(dim, int) and dim < 0 else dim for dim in value.shape])
-
-
-def has_negative_size(value: ir.Value) -> bool:
-    """Return whether a value has a size below 0."""
-    return value.shape is not None and any(isinstance(dim, int) and dim < 0 for dim in value.shape)
 
 
 def normalized_copy(model: ir.Model, *, nested: bool = True) -> ir.Model:

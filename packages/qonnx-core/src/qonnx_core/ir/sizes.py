@@ -36,7 +36,7 @@ def check_sizes(model: ir.Model) -> None:
             shape, dtype = value.shape, value.dtype
             if shape is None:
                 continue
-            if any(isinstance(dim, int) and dim < 0 for dim in shape):
+            if has_negative_size(value):
                 raise InvalidModel(
                     f"tensor {value.name}: has shape {shape}; expected no negative size. Check its node."
                 )
@@ -46,6 +46,11 @@ def check_sizes(model: ir.Model) -> None:
                     f"tensor {value.name}: has shape {shape}, which takes {count * _bytes_of_one(dtype) / 2**30:.0f} "
                     f"GiB; expected at most {MAX_TENSOR_BYTES / 2**30:g} GiB. Check what makes it so large."
                 )
+
+
+def has_negative_size(value: ir.Value) -> bool:
+    """Return whether a value has a size below 0."""
+    return value.shape is not None and any(isinstance(dim, int) and dim < 0 for dim in value.shape)
 
 
 def is_without_elements(node: ir.Node) -> bool:

@@ -32,7 +32,7 @@ def samples_stay_apart(model: ir.Model) -> bool:
     for value in model.graph.initializers.values():
         if value in batched:
             return False
-        shapes[value] = _constant_shape(value)
+        shapes[value] = known_shape(constant_tensor(value))
     for node in model.graph:
         if has_graphs(node) or any(value is not None and value not in shapes for value in node.inputs):
             return False
@@ -57,13 +57,6 @@ def _with_free_batch(value: ir.Value) -> Shape | None:
     return shape and (None, *shape[1:])
 
 
-def _constant_shape(value: ir.Value) -> Shape | None:
-    tensor = constant_tensor(value)
-    if tensor is None:
-        return None
-    return tuple([dim if isinstance(dim, int) else None for dim in tensor.shape])
-
-
 def _shape_of_result(call: Call, imports: Mapping[str, int]) -> Shape | None:
     """Return the shape of the first output as far as it follows from those of the inputs; sizes are rarely needed."""
     node = call.node
@@ -71,7 +64,7 @@ def _shape_of_result(call: Call, imports: Mapping[str, int]) -> Shape | None:
         op = op_class_of(node, dict(imports))
         return _broadcast(call.shapes) if op is not None and op.broadcasts else None
     if node.op_type == "Constant":
-        return _constant_shape(node.outputs[0])
+        return known_shape(constant_tensor(node.outputs[0]))
     if node.op_type in _BROADCAST:
         return _broadcast([shape for value, shape in zip(node.inputs, call.shapes, strict=True) if value is not None])
     rank = _rank_of_result(call)

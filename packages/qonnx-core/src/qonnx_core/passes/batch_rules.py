@@ -68,8 +68,8 @@ def first_mixing_node(model: ir.Model) -> ir.Node | None:
     return None
 
 
-def known_shape(value: ir.Value | None) -> Shape | None:
-    """Return the shape that a value has in the graph."""
+def known_shape(value: ir.Value | ir.TensorProtocol | None) -> Shape | None:
+    """Return the shape that a value has in the graph, or a tensor."""
     if value is None or value.shape is None:
         return None
     return tuple([dim if isinstance(dim, int) else None for dim in value.shape])
