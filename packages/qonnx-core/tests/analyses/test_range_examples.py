@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
 
@@ -12,7 +11,7 @@ from qonnx_core.analyses.ranges import TensorRange, tensor_ranges
 from qonnx_core.errors import QonnxError
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.ir.grid import Grid
-from qonnx_core.testing.onnx_examples import Example, onnx_examples
+from qonnx_core.testing.onnx_examples import onnx_examples
 
 PARTS = 8  # of which half are looked at
 
@@ -31,7 +30,7 @@ def test_no_tensor_leaves_its_range(part: int, grid: str) -> None:
             if not all(np.isfinite(x).all() for x in feeds.values()):
                 continue
             try:
-                model = from_proto(_with_parameters(example, names))
+                model = from_proto(example.with_parameters(names))
                 bounds = {} if grid else {name: (float(x.min()), float(x.max())) for name, x in feeds.items()}
                 found = tensor_ranges(model, dict.fromkeys(feeds, Grid.parse(grid)) if grid else {}, bounds)
                 compiled = qonnx_core.compile_model(model)
@@ -54,16 +53,3 @@ def _check(found: TensorRange, array: NDArray[np.float64], where: str) -> None:
     if found.whole is not None:
         assert np.abs(array - np.round(array)).max() < 1e-6, f"{where}: {array} and {found}"
         assert float(found.whole.min) <= array.min() <= array.max() <= float(found.whole.max), f"{where}: {found}"
-
-
-def _with_parameters(example: Example, names: tuple[str, ...]) -> onnx.ModelProto:
-    """Return the model in which the other inputs are parameters."""
-    model = onnx.ModelProto()
-    model.CopyFrom(example.model)
-    infos = {info.name: info for info in example.model.graph.input}
-    del model.graph.input[:]
-    model.graph.input.extend(infos[name] for name in names)
-    for name, array in example.inputs.items():
-        if name not in names:
-            model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-    return model

@@ -207,7 +207,7 @@ def test_an_open_batch_gives_every_sample_of_an_example_what_it_gets_alone(part:
         source = example.model.graph.input[0].type.tensor_type.shape
         if x.ndim == 0 or len(x) == 0 or not source.dim or any(array.dtype.kind not in "fiub" for _, array in others):
             continue
-        single = _of_single_samples(example, [(key, array) for key, array in others])
+        single = _of_single_samples(example, name)
         try:
             model = from_proto(single)
             apart, is_open = samples_stay_apart(model), MakeBatchSymbolic().run(model.clone()) == 1
@@ -226,12 +226,9 @@ def test_an_open_batch_gives_every_sample_of_an_example_what_it_gets_alone(part:
     assert opened > 20
 
 
-def _of_single_samples(example: Example, parameters: list[tuple[str, np.ndarray]]) -> onnx.ModelProto:
-    model = onnx.ModelProto()
-    model.CopyFrom(example.model)
-    del model.graph.input[1:], model.graph.value_info[:]
-    for name, array in parameters:
-        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+def _of_single_samples(example: Example, running: str) -> onnx.ModelProto:
+    model = example.with_parameters([running])
+    del model.graph.value_info[:]
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,18 @@ class Example:
     name: str
     model: onnx.ModelProto
     inputs: dict[str, Array]
+
+    def with_parameters(self, running: Collection[str]) -> onnx.ModelProto:
+        """Return the model in which all inputs but these are parameters with the arrays of the example."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        infos = {info.name: info for info in self.model.graph.input}
+        del model.graph.input[:]
+        model.graph.input.extend(infos[name] for name in running)
+        for name, array in self.inputs.items():
+            if name not in running:
+                model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+        return model
 
 
 @functools.cache
