@@ -107,10 +107,6 @@ def _elementwise(call: Call) -> bool:
     return top > 0
 
 
-def _only_first(call: Call) -> bool:
-    return call.is_only_first()
-
-
 def _max_pool(call: Call) -> bool:
     """Return whether nobody reads the indices, which count through all samples."""
     indices = call.node.outputs[1:]
@@ -257,7 +253,7 @@ REDUCE = tuple(
 )
 _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
-    **dict.fromkeys(_FIRST_ONLY, _only_first),
+    **dict.fromkeys(_FIRST_ONLY, Call.is_only_first),
     **dict.fromkeys(REDUCE, _reduce),
     **dict.fromkeys(("ArgMax", "ArgMin", "Gather"), _axis_is_not_batch(0)),
     **dict.fromkeys(("Hardmax", "LayerNormalization", "LogSoftmax", "Softmax", "TopK"), _axis_is_not_batch(-1)),
