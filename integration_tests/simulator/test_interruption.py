@@ -45,13 +45,14 @@ def start(model: Path, output: Path, tag: str) -> subprocess.Popen[bytes]:
         env={**os.environ, TAG: tag},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        preexec_fn=listen_to_interrupts,
+        preexec_fn=listen_to_signals,
     )
 
 
-def listen_to_interrupts() -> None:
-    """Undo what a shell does to its background jobs, this test run perhaps among them: it has them ignore SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def listen_to_signals() -> None:
+    """Undo what this test run may have inherited: a shell's background jobs ignore SIGINT, those of nohup SIGHUP."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def build_to_the_end(model: Path, output: Path) -> None:

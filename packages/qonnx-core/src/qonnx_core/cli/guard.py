@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import functools
-import signal
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import typer
 
+from qonnx_core.cli.signals import Terminated, signals_raise
 from qonnx_core.errors import Mismatch, QonnxError, StreamFault, ToolFailed, ToolMissing
 
 EXIT_REFUSED = 1
@@ -31,14 +28,6 @@ def show_tracebacks(wanted: bool) -> None:
     _state["tracebacks"] = wanted
 
 
-class Terminated(BaseException):
-    """The process was asked to end by a signal; raised where it happens, so that child processes end too."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
 INTERRUPTED = "interrupted; nothing half-written is left"
 
 
@@ -48,7 +37,7 @@ def guarded(command: Callable[P, R], interrupted: str = INTERRUPTED) -> Callable
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            with _signals_raise():
+            with signals_raise():
                 return command(*args, **kwargs)
         except (KeyboardInterrupt, Terminated) as stop:
             typer.echo(interrupted, err=True)
@@ -67,24 +56,6 @@ def refused(error: Exception) -> int:
     else:
         typer.echo(f"error: {sentence(error)}", err=True)
     return exit_code(error)
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into `Terminated`; only the main thread of a process may do so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise Terminated(number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def sentence(error: Exception) -> str:

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -42,24 +43,27 @@ def command(
             "view: netron is not installed; expected it. Install qonnx-core[view], or use netron elsewhere."
         ) from error
     logging.getLogger("netron").setLevel(logging.CRITICAL)  # it logs the address, which is printed here
-    with tempfile.TemporaryDirectory() as folder:
-        file = _copied(model, Path(folder), clean=clean)
-        try:
-            host, used = netron.serve(str(file), None, address=(_HOST, port), browse=browser)
-        except OSError as error:
-            raise InvalidInput(
-                f"--port {port}: {error.strerror}; expected a free port. Leave the option out."
-            ) from error
-        address = (host, used)
-        try:
-            typer.echo(f"http://{host}:{used}")
-            typer.echo("Press Ctrl-C to stop.", err=True)
-            while netron.status(address):
-                time.sleep(0.1)
-        except KeyboardInterrupt:
-            typer.echo("stopped", err=True)
-        finally:
-            netron.stop(address)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _serve(netron, _copied(model, Path(folder), clean=clean), port, browser=browser)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+
+
+def _serve(netron: ModuleType, file: Path, port: int | None, *, browser: bool) -> None:
+    """Serve the file until the process is interrupted."""
+    try:
+        host, used = netron.serve(str(file), None, address=(_HOST, port), browse=browser)
+    except OSError as error:
+        raise InvalidInput(f"--port {port}: {error.strerror}; expected a free port. Leave the option out.") from error
+    address = (host, used)
+    try:
+        typer.echo(f"http://{host}:{used}")
+        typer.echo("Press Ctrl-C to stop.", err=True)
+        while netron.status(address):
+            time.sleep(0.1)
+    finally:
+        netron.stop(address)
 
 
 def _copied(model: Path, folder: Path, *, clean: bool) -> Path:
