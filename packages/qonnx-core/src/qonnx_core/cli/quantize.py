@@ -124,6 +124,12 @@ def _by_rules(original: ir.Model, cleaned: ir.Model, config: Path, data: Path | 
 def _named(entries: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the names that go onto the common grid, and those with a grid behind ``=``."""
     pairs = [entry.rpartition("=") for entry in entries]
+    for first, equals, last in pairs:
+        if equals and not (first.strip() and last.strip()):
+            raise InvalidInput(
+                f"--tensor {first}={last}: has no {'grid' if first.strip() else 'name'}; expected NAME=GRID, such as "
+                "Conv_*_param0=FIXED<8,2>, or NAME alone for the grid of --fixed-point."
+            )
     return tuple(last for first, _, last in pairs if not first), {first: last for first, _, last in pairs if first}
 
 

@@ -161,7 +161,9 @@ def test_the_command_takes_grids_by_name_and_says_where_there_is_nothing_to_roun
         (["--fixed-point", "FIXED<8,4>", "--op-type", "Conv"],
          "no Conv of the model reads a constant float; expected one. Say which do, with --op-type Add or MatMul"),
         (["--tensor", "Mul*=INT4", "--tensor", "MatMul*"], "--tensor NAME and --max-error belong to --fixed-point"),
-        (["--tensor", "Mul*="], "grid '': not understood"),
+        (["--tensor", "Mul*="], "--tensor Mul*=: has no grid; expected NAME=GRID"),
+        (["--tensor", "=INT4"], "--tensor =INT4: has no name; expected NAME=GRID"),
+        (["--tensor", "Mul*=INT"], "tensors 'Mul*': data type: found 'INT'"),
     ):  # fmt: skip
         done = CliRunner().invoke(app, [*start, *options])
         assert done.exit_code == 1

@@ -83,7 +83,7 @@ class FixedPointQuantizeParams:
         """
         if self.max_error is not None and not self.max_error >= 0:
             raise InvalidInput(f"max_error: found {self.max_error}; expected a number of at least 0.")
-        own = {glob: _Target.of(text) for glob, text in self.grids.items()}
+        own = {glob: _Target.of(text, f"tensors {glob!r}: ") for glob, text in self.grids.items()}
         common = _Target.of(self.grid) if self.grid else None
         places = self._places(model)
         made: list[tuple[ir.Value, list[tuple[ir.Node, int]], NDArray[Any], _Target, RoundedParameter]] = []
@@ -159,11 +159,15 @@ class _Target:
     datatype: DataType
 
     @staticmethod
-    def of(text: str) -> _Target:
-        grid, cleaned = Grid.parse(text), text.strip()
+    def of(text: str, where: str = "") -> _Target:
+        """Return the grid that a text names; messages start with ``where``."""
+        try:
+            grid, cleaned = Grid.parse(text), text.strip()
+        except InvalidInput as error:
+            raise InvalidInput(f"{where}{error}") from error
         if grid.channels > 1 or grid.zero_point != (0,) or grid.offset != (Fraction(0),):
             raise InvalidInput(
-                f"grid {text}: has channels, a zero point or an offset; expected one scale, e.g. FIXED<16,6>."
+                f"{where}grid {text}: has channels, a zero point or an offset; expected one scale, e.g. FIXED<16,6>."
             )
         if cleaned.startswith("FIXED"):
             return _Target(cleaned, grid, DataType.parse(cleaned))
