@@ -249,6 +249,70 @@ def test_blocks_of_weights_come_in() -> None:
     np.testing.assert_array_equal(run(found.model, x), run(model, x))
 
 
+def test_constants_under_scales_of_any_sign_come_in() -> None:
+    """As onnxruntime's 4-bit quantizer writes them: the largest number of a block is always -8."""
+    body = """g (float[N, 4] x) => (float[N, 3] y)
+      <int8[4, 3] v = {-8, -2, 3, 7, -8, 0, 1, 5, -5, 2, -1, 4}, float[2, 3] s = {-0.5, 1, 0, 0.1, -0.2, 0}>
+      { w = Cast<to = 22>(v) q = DequantizeLinear<axis = 0, block_size = 2>(w, s) y = MatMul(x, q) }"""
+    model = build(body)
+    found = from_qcdq(model)
+    assert (found.converted, found.kept, op_types(found.model)) == (1, (), ["Quant", "MatMul"])
+    quant = found.model.graph[0]
+    assert constant_array(quant.inputs[3]) == 5  # 8 has no place in four
+    assert np.all(constant_array(quant.inputs[1]) > 0)
+    x = np.random.default_rng(1).normal(size=(9, 4)).astype(np.float32)
+    np.testing.assert_array_equal(run(found.model, x), run(model, x))
+
+
+def test_a_scale_below_zero_in_front_of_a_quantizer_stays_with_the_reason() -> None:
+    body = """g (float[N, 4] x) => (float[N, 4] y) <float s = {-0.5}>
+      { q = QuantizeLinear(x, s) y = DequantizeLinear(q, s) }"""
+    (reason,) = from_qcdq(build(body)).kept
+    assert reason == "y (DequantizeLinear): its scale is no float32 above 0"
+
+
+def test_constants_around_a_zero_point_are_stored_as_quantize_linear_stores_them() -> None:
+    """The number is just below the middle of two steps; a zero point that is added first would take its last digits."""
+    number = float(np.nextafter(np.float32(16383.5), np.float32(0)))
+    body = f"""g (float[N, 1] x) => (float[N, 1] y) <float[1] w = {{{number}}}, float s = {{1}}, uint16 z = {{16384}}>
+      {{ q = QuantizeLinear(w, s, z) d = DequantizeLinear(q, s, z) y = Mul(x, d) }}"""
+    model = build(body)
+    there = to_qcdq(from_qcdq(model).model).model
+    x = np.ones((1, 1), np.float32)
+    assert run(model, x) == 16383
+    np.testing.assert_array_equal(run(there, x), run(model, x))
+
+
+def test_constants_around_zero_points_of_channels_go_both_ways() -> None:
+    body = """g (float[N, 2] x) => (float[N, 2] y)
+      <float[1, 2] w = {3, 70000}, float[2] s = {0.5, 2}, uint16[2] z = {7, 9}>
+      { q = QuantizeLinear<axis = 1>(w, s, z) d = DequantizeLinear<axis = 1>(q, s, z) y = Add(x, d) }"""
+    model = build(body)
+    quant = from_qcdq(model).model
+    assert op_types(quant) == ["Quant", "Add"]
+    x = np.zeros((1, 2), np.float32)
+    np.testing.assert_array_equal(run(quant, x), run(model, x))
+    np.testing.assert_array_equal(run(to_qcdq(quant).model, x), run(model, x))
+
+
+def test_constants_near_the_end_of_32_bits_are_stored_as_integers() -> None:
+    body = """g (float[N, 2] x) => (float[N, 2] y) <int32[2] w = {2147483520, -1500000000}, float[2] s = {0.5, 0.001}>
+      { d = DequantizeLinear<axis = 0>(w, s) y = Add(x, d) }"""
+    model = build(body)
+    back = to_qcdq(from_qcdq(model).model)
+    assert (back.converted, back.kept) == (1, ())
+    x = np.zeros((1, 2), np.float32)
+    np.testing.assert_array_equal(run(back.model, x), run(model, x))
+
+
+def test_packed_weights_are_named_with_the_format_to_ask_for() -> None:
+    text = """<ir_version: 8, opset_import: ["": 21, "com.microsoft": 1]> g (float[N, 16] x) => (float[N, 1] y)
+      <uint8[1, 1, 8] w = {1, 2, 3, 4, 5, 6, 7, 8}, float[1] s = {0.5}>
+      { y = com.microsoft.MatMulNBits<K = 16, N = 1, bits = 4, block_size = 16>(x, w, s) }"""
+    (reason,) = from_qcdq(from_proto(onnx.parser.parse_model(text))).kept
+    assert reason.startswith("y (MatMulNBits): holds its weights packed")
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -34,7 +34,11 @@ from qonnx_core.passes.remove_unused import RemoveUnused
 _CONTRIB = "com.microsoft"  # where onnxruntime's quantizer puts the types that older opsets lack
 # What the clean-up does to a model with such chains, for people.
 REMARK = "QuantizeLinear, Clip, DequantizeLinear are read as Quant, so that the grids of weights stay known"
-_INTEGER_OPERATORS = frozenset(("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QGemm"))
+_INTEGER_OPERATORS = frozenset((
+    "ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulInteger",
+    "MatMulIntegerToFloat", "QAttention", "QEmbedLayerNormalization", "QGemm",
+))  # fmt: skip
+_PACKING_OPERATORS = frozenset(("GatherBlockQuantized", "MatMulBnb4", "MatMulNBits"))
 _EXPECTED_MAKERS = ("Clip", "Constant", "QuantizeLinear")
 _ROUNDING = {"Floor": Rounding.FLOOR, "Ceil": Rounding.CEIL}
 
@@ -69,11 +73,9 @@ def from_qcdq(model: ir.Model, *, zero_points: ZeroPoints = "exact") -> Conversi
     converted = 0
     for graph in list(copy.graphs()):
         for node in list(graph):
-            if node.op_type in _INTEGER_OPERATORS or node.op_type.startswith("QLinear"):
-                kept.append(
-                    f"{node.name or node.outputs[0].name} ({node.op_type}): computes on integers and rounds products "
-                    "by one factor, which no Quant does; quantize with QuantFormat.QDQ instead of QOperator"
-                )
+            reason = _reason_to_stay(node)
+            if reason:
+                kept.append(f"{node.name or node.outputs[0].name} ({node.op_type}): {reason}")
             if not _is(node, "DequantizeLinear"):
                 continue
             found = _read(node)
@@ -98,6 +100,21 @@ def from_qcdq(model: ir.Model, *, zero_points: ZeroPoints = "exact") -> Conversi
         copy.opset_imports.pop(_CONTRIB, None)
     InferShapes().run(copy)
     return Conversion(copy, converted, tuple(kept))
+
+
+def _reason_to_stay(node: ir.Node) -> str:
+    """Return why an operator of the QOperator format is no quantizer and a float operator, "" for all others."""
+    if node.op_type in _PACKING_OPERATORS and node.domain == _CONTRIB:
+        return (
+            "holds its weights packed and takes sums in an order of its own; quantize with QuantFormat.QDQ instead of "
+            "QOperator"
+        )
+    if node.op_type in _INTEGER_OPERATORS or node.op_type.startswith("QLinear"):
+        return (
+            "computes on integers and rounds products by one factor, which no Quant does; quantize with "
+            "QuantFormat.QDQ instead of QOperator"
+        )
+    return ""
 
 
 def _has_computed_parameters(model: ir.Model) -> bool:
@@ -187,13 +204,13 @@ def _read(node: ir.Node) -> _Chain | _FloatChain | str:
         return "its integers come from no QuantizeLinear and are no constant"
     shaped = source if integers is not None or quantize is None else quantize.inputs[0]
     assert shaped is not None
-    parameters = _parameters(node, shaped)
+    parameters = _parameters(node, shaped, any_sign=integers is not None)
     if isinstance(parameters, str):
         return parameters
     scale, zero_point = parameters
     if integers is not None:
         clipped = np.clip(np.asarray(integers).astype(np.int64), low, high)
-        return _Chain(None, clipped, scale, zero_point, low, high)
+        return _with_scales_above_zero(_Chain(None, clipped, scale, zero_point, low, high))
     assert quantize is not None
     if shaped.dtype not in (ir.DataType.FLOAT, None):
         return "its QuantizeLinear reads no float32"
@@ -253,7 +270,24 @@ def _through_clips(value: ir.Value, low: int, high: int) -> tuple[ir.Value, int,
     return value, low, high
 
 
-def _parameters(node: ir.Node, x: ir.Value) -> tuple[Array, Array] | str:
+def _with_scales_above_zero(chain: _Chain) -> _Chain:
+    """Return constants with scales above 0 that stand for the same numbers; onnxruntime's 4-bit quantizer flips signs.
+
+    An integer ``k`` under a scale below 0 becomes ``2 * zero_point - k``; a number that is 0 by its scale, the zero
+    point. The range grows only where an integer asks for it.
+    """
+    if np.all(chain.scale > 0):
+        return chain
+    assert chain.integers is not None
+    zero_point = np.broadcast_to(chain.zero_point, chain.integers.shape)
+    flipped = np.where(chain.scale < 0, 2 * zero_point - chain.integers, chain.integers)
+    integers = np.where(chain.scale == 0, zero_point, flipped)
+    scale = np.where(chain.scale == 0, np.float32(1), np.abs(chain.scale))
+    low, high = (int(end) for end in (integers.min(initial=chain.low), integers.max(initial=chain.high)))
+    return replace(chain, integers=integers, scale=scale, low=low, high=high)
+
+
+def _parameters(node: ir.Node, x: ir.Value, *, any_sign: bool = False) -> tuple[Array, Array] | str:
     """Return scale and zero point of a QuantizeLinear or DequantizeLinear, shaped to broadcast against ``x``."""
     scale = constant_array(node.inputs[1])
     given = node.inputs[2] if len(node.inputs) > 2 else None
@@ -261,8 +295,10 @@ def _parameters(node: ir.Node, x: ir.Value) -> tuple[Array, Array] | str:
     if scale is None or (given is not None and zero_point is None):
         return "its scale or zero point is computed while the model runs"
     scales = np.asarray(scale, np.float32)
-    if scale.dtype != np.float32 or not np.all(np.isfinite(scales)) or np.any(scales <= 0):
-        return "its scale is no finite float32 above 0"
+    if scale.dtype != np.float32 or not np.all(np.isfinite(scales)):
+        return "its scale is no finite float32"
+    if np.any(scales <= 0) and not any_sign:
+        return "its scale is no float32 above 0"
     zeros = np.zeros((), np.int64) if zero_point is None else np.asarray(zero_point).astype(np.int64)
     shaped = [_shaped(node, np.asarray(array), x) for array in (scales, zeros)]
     if isinstance(shaped[0], str) or isinstance(shaped[1], str):
@@ -454,4 +490,5 @@ class _QuantBuilder(GraphBuilder):
         low, high = (np.asarray(end, np.float32) for end in ends)
         if low.ndim == high.ndim == 0:
             return self("Clip", x, low, high)
-        return self("Max", self("Min", x, high), low)
+        known = constant_array(x)  # no quantizer around vectors of zero points is a chain again
+        return self("Max", self("Min", x if known is None else np.asarray(known), high), low)

@@ -158,8 +158,11 @@ def _is_misread(x: ir.Value, below_zero: bool) -> bool:
 
 
 def _small(known: Array | None, scale: Array) -> bool:
-    """Return whether these constants are there, and far from the ends of 32 bits."""
-    return known is not None and bool(np.all(np.abs(np.asarray(known, np.float64)) < 2.0**30 * scale.min()))
+    """Return whether these constants are there, and no step of them is beyond 32 bits."""
+    if known is None:
+        return False
+    with np.errstate(over="ignore"):
+        return bool(np.all(np.abs(known / scale) < 2.0**31))
 
 
 def _around_clip(op: Quant, x: ir.Value, scale: Array, zero_point: Array, bits: int, opset: int) -> _Quantizer | None:
@@ -314,6 +317,10 @@ def _steps(builder: GraphBuilder, quantizer: _Quantizer, x: Operand) -> Operand:
 
 
 def _integers(builder: GraphBuilder, quantizer: _Quantizer, known: Array) -> Array:
-    steps = np.asarray(_steps(builder, quantizer, known))
+    if quantizer.clipped is None:
+        steps = np.round(np.asarray(_steps(builder, quantizer, known)))
+    else:  # as QuantizeLinear does: the zero point is added to whole numbers, and takes no digits from the others
+        scale, zero_point = quantizer.parameters
+        steps = np.round(known / scale) + zero_point
     assert steps.shape == known.shape  # checked by _axis
-    return np.clip(np.round(steps), quantizer.low, quantizer.high)
+    return np.clip(steps, quantizer.low, quantizer.high)
