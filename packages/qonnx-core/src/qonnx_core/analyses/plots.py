@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from qonnx_core.analyses.statistics import TensorStatistics
 from qonnx_core.errors import InvalidInput, ToolMissing
 from qonnx_core.formats.writer import write_whole
+from qonnx_core.ir.printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,14 +73,17 @@ def write_plots(statistics: Mapping[str, TensorStatistics], folder: Path) -> dic
             _draw_channels(axes[1], found)
         written[name] = folder / file
         content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=100, metadata={"Software": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # a box is drawn for a letter that the font lacks
+            figure.savefig(content, format="png", dpi=100, metadata={"Software": None})
         write_whole(written[name], content.getvalue())
     return written
 
 
 def _text(name: str) -> str:
-    """Return a name as matplotlib shows it, without the mathematics that dollars would begin."""
-    return name.replace("$", r"\$")
+    """Return a name that fits above a plot."""
+    shown = printable(name)
+    return shown if len(shown) <= _MAX_NAME else f"{shown[: _MAX_NAME - 3]}..."
 
 
 def _draw_histogram(axes: Axes, found: TensorStatistics) -> None:
@@ -99,7 +104,7 @@ def _draw_histogram(axes: Axes, found: TensorStatistics) -> None:
     axes.set_ylabel("count")
     total = found.total
     zeros = 100 * total.zeros[0] / max(1, found.elements)
-    title = f"{_text(found.name)} ({found.op_type})\n"
+    title = f"{_text(found.name)} ({_text(found.op_type)})\n"
     if found.elements > found.nans + found.infinities:
         title += f"mean {total.mean[0]:.4g}, std {total.std[0]:.4g}, zeros {zeros:.3g} %"
     else:
@@ -109,7 +114,7 @@ def _draw_histogram(axes: Axes, found: TensorStatistics) -> None:
         title += f", at an end {share:.3g} %"
     if found.nans or found.infinities:
         title += f", {found.nans} NaN, {found.infinities} infinite"
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title, fontsize=9, parse_math=False)
 
 
 def _unit(axes: Axes, axis: str, ends: tuple[tuple[float, ...], tuple[float, ...]]) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qonnx_core.build.folder import write_text
 from qonnx_core.build.runner import Step
+from qonnx_core.ir.printable import printable
 
 if TYPE_CHECKING:
     from qonnx_core.build.context import Context
@@ -63,6 +64,7 @@ def write_report(context: Context, steps: Sequence[Step], wanted: Sequence[Step]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("qonnx_core.build", "templates"),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -102,7 +102,7 @@ def command(
         print_json(report)
     else:
         console().print(summary(report))
-        console().print(f"report: {output / 'report.html'}", markup=False)
+        console().print(f"report: {output / 'report.html'}")
 
 
 def _option_error(found: Mapping[str, Any]) -> str:

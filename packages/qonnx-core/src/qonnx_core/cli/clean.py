@@ -101,7 +101,7 @@ def command(
     else:
         out.print(f"{spoken(target)}: {before} nodes before, {after} after")
         for refusal in refusals:
-            out.print(f"stays channels-first: {refusal}", markup=False)
+            out.print(f"stays channels-first: {refusal}")
 
 
 def _batch_size(text: str | None) -> int | str | None:

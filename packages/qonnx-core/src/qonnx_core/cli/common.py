@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qonnx_core.errors import InvalidInput, InvalidModel
+from qonnx_core.ir.printable import printable
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -78,17 +79,29 @@ InputTypeOption = Annotated[
 ]
 
 
+class _Console(Console):
+    """Shows texts as they are: names of a model are no markup, no emoji and no commands to the terminal."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        """Write to standard output or standard error, as wide as that is."""
+        super().__init__(stderr=stderr, width=_width(sys.stderr if stderr else sys.stdout), markup=False, emoji=False)
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Return a text to print."""
+        return super().render_str(printable(text), **how)
+
+
 def console() -> Console:
     """Return the console that people read; tables go to standard output.
 
     Where standard output is a pipe or a file, lines are as wide as tables like; COLUMNS, where it is set, decides.
     """
-    return Console(width=_width(sys.stdout))
+    return _Console()
 
 
 def progress_console() -> Console:
     """Return the console for progress and remarks, on standard error, of a width found in the same way."""
-    return Console(stderr=True, width=_width(sys.stderr))
+    return _Console(stderr=True)
 
 
 def _width(stream: TextIO) -> int | None:
@@ -121,7 +134,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     for column in columns:
         result.add_column(column, overflow="fold")
     for row in rows:
-        result.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        result.add_row(*("" if cell is None else str(cell) for cell in row))
     return result
 
 
@@ -239,7 +252,7 @@ def remark_on_qcdq(model: ir.Model) -> None:
     from qonnx_core.formats.from_qcdq import REMARK, has_qcdq
 
     if has_qcdq(model):
-        progress_console().print(REMARK, markup=False)
+        progress_console().print(REMARK)
 
 
 def input_types(options: Sequence[str] | None) -> dict[str, str]:

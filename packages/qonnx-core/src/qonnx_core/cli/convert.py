@@ -111,6 +111,6 @@ def command(
         found = {"output": str(target), "form": form, "converted": result.converted, "kept": list(result.kept)}
         print_json({**found, "opset": written.opset_imports[""]})
         return
-    out.print(f"{spoken(target)}: {result.converted} converted, {len(result.kept)} kept", markup=False)
+    out.print(f"{spoken(target)}: {result.converted} converted, {len(result.kept)} kept")
     for reason in result.kept:
-        progress_console().print(f"kept: {reason}", markup=False)
+        progress_console().print(f"kept: {reason}")

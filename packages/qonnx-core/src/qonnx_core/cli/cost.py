@@ -41,4 +41,4 @@ def command(
     totals = [(key, amount) for key, amount in found["total_cost"].items() if isinstance(amount, int)]
     out.print(table("total", ("what", "amount"), [row for row in totals if row[0] != "discount_sparsity"]))
     if cost.uncounted:
-        out.print(f"not counted: {', '.join(cost.uncounted)}", markup=False)
+        out.print(f"not counted: {', '.join(cost.uncounted)}")

@@ -72,10 +72,10 @@ def command(
         if rows:
             title = f"{len(differing)} of {len(result.tensors)} tensors differ"
             out.print(table(title, ("tensor", "made by", "samples", "largest difference"), rows))
-        out.print(str(result.check), markup=False)
+        out.print(str(result.check))
         for side, unpaired in ((left, result.unpaired_left), (right, result.unpaired_right)):
             if unpaired:
-                out.print(f"without a partner in {side}: {', '.join(unpaired[:_MAX_ROWS])}", markup=False)
+                out.print(f"without a partner in {side}: {', '.join(unpaired[:_MAX_ROWS])}")
     first = result.first
     if first is not None and not (allow_rounding and result.explained):
         where = first.first if first.first is not None else f"{first.name}: other shapes"

@@ -11,6 +11,7 @@ import typer
 
 from qonnx_core.cli.signals import Terminated, signals_raise
 from qonnx_core.errors import Mismatch, QonnxError, StreamFault, ToolFailed, ToolMissing
+from qonnx_core.ir.printable import printable
 
 EXIT_REFUSED = 1
 EXIT_MISMATCH = 3
@@ -52,9 +53,10 @@ def guarded(command: Callable[P, R], interrupted: str = INTERRUPTED) -> Callable
 def refused(error: Exception) -> int:
     """Say an error on standard error, with its traceback where that is wanted, and return its exit code."""
     if _state["tracebacks"]:
-        traceback.print_exception(error)
+        parts = traceback.format_exception(error)
+        typer.echo("\n".join(printable(part.strip("\n")) for part in parts), err=True)
     else:
-        typer.echo(f"error: {sentence(error)}", err=True)
+        typer.echo(f"error: {printable(sentence(error))}", err=True)
     return exit_code(error)
 
 

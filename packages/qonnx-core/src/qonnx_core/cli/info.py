@@ -90,6 +90,6 @@ def command(model: ModelArgument, input_type: InputTypeOption = None, json_outpu
     out.print(table(f"{len(nodes)} nodes", columns, [row[: len(columns)] for row in cells]))
     shape = topology(cleaned)
     branches = f"{len(shape.fan_outs)} tensors are read more than once, {len(shape.joins)} nodes join tensors"
-    out.print("one chain of nodes" if shape.is_linear else branches, markup=False)
+    out.print("one chain of nodes" if shape.is_linear else branches)
     if untyped:
         out.print(table("tensors without a data type", ("tensor", "why"), untyped))

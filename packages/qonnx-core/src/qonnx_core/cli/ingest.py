@@ -59,4 +59,4 @@ def command(
     if json_output:
         print_json({"output": str(target), "nodes": len(model.graph)})
     else:
-        out.print(f"{spoken(target)}: {len(model.graph)} nodes, verified against {source.name}", markup=False)
+        out.print(f"{spoken(target)}: {len(model.graph)} nodes, verified against {source.name}")

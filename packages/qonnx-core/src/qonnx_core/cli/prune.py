@@ -102,9 +102,9 @@ def command(
     ]
     out.print(table("removed", ("tensor", "axis", "count", "channels"), listed))
     out.print(table("cost of one inference", ("what", "before", "after"), rows))
-    out.print(f"{spoken(target)}: {report.num_slices} slices of {len(report.removed)} tensors removed", markup=False)
+    out.print(f"{spoken(target)}: {report.num_slices} slices of {len(report.removed)} tensors removed")
     for refusal in report.refused:
-        progress_console().print(f"kept: {refusal}", markup=False)
+        progress_console().print(f"kept: {refusal}")
 
 
 _COSTS = ("total_macs", "total_bops", "total_mem_w_elems", "total_mem_w_bits", "total_mem_o_elems", "total_mem_o_bits")

@@ -141,11 +141,9 @@ def command(
         out.print(table("outputs", ("name", "shape", "dtype", "min", "max"), [tuple(row.values()) for row in summary]))
         accuracy = run.accuracy()
         if accuracy is not None:
-            out.print(
-                f"accuracy: {accuracy['correct']} of {accuracy['samples']} ({accuracy['top1']:.2%})", markup=False
-            )
+            out.print(f"accuracy: {accuracy['correct']} of {accuracy['samples']} ({accuracy['top1']:.2%})")
         if check is not None:
-            out.print(str(check), markup=False)
+            out.print(str(check))
     if check is not None:
         check.require()
 

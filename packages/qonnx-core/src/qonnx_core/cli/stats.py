@@ -91,7 +91,7 @@ def command(
     columns = ("tensor", "made by", "min", "max", "mean", "std", "zeros", "at an end", "levels")
     out.print(table(f"{len(rows)} tensors over {done} samples", columns, [_cells(row) for row in rows]))
     if plots is not None:
-        out.print(f"{len(files)} plots in {plots}", markup=False)
+        out.print(f"{len(files)} plots in {plots}")
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

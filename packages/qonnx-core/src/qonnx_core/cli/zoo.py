@@ -105,4 +105,4 @@ def command(
         for m in MODELS
     ]
     out.print(table(f"public models in {REPOSITORY}", columns, rows))
-    out.print(OFFLINE, markup=False, soft_wrap=True)
+    out.print(OFFLINE, soft_wrap=True)
