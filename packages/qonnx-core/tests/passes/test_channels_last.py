@@ -45,6 +45,14 @@ W = whole(0, 3, 2, 3, 3)
 X = whole(1, 4, 2, 6, 5)
 
 
+def test_an_unread_node_with_branches_goes_with_what_it_reads() -> None:
+    body = f"""g (float[4, 2, 6, 5] x, bool c) => (y) <{constant("w", W)}> {{
+        h = Neg(x) y = Conv(h, w) unread = If(c) <
+        then_branch = t () => (a) {{ a = Relu(h) }}, else_branch = f () => (b) {{ b = Abs(h) }}> }}"""
+    changed = converted(body, {"x": X, "c": np.array(True)}, transposes=2)
+    assert op_types(changed) == ["Transpose", "Neg", "Conv", "Transpose"]
+
+
 def test_a_small_network_before_and_after() -> None:
     dense = whole(2, 12, 2)
     scale = 2.0 ** np.arange(3, dtype=np.float32).reshape(3, 1, 1, 1)

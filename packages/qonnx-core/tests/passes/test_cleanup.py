@@ -15,6 +15,7 @@ from qonnx_core.formats.reader import from_proto
 from qonnx_core.formats.writer import serialize
 from qonnx_core.ir.annotations import get_datatype, set_datatype
 from qonnx_core.ir.datatypes import DataType
+from qonnx_core.passes.remove_unused import RemoveUnused
 from qonnx_core.testing.graph_text import op_types
 
 HEAD = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
@@ -98,6 +99,18 @@ def test_only_what_changes_nothing_is_removed(body: str, left: list[str]) -> Non
         float[4] vector = {{1, 1, 1, 1}}>
         {{ a = Relu(x) {body} }}""")
     assert op_types(model) == ["Relu", *left]
+
+
+def test_what_only_the_branches_of_an_unread_node_read_goes_with_it() -> None:
+    model = build("""g (float[N, 4] x, bool c) => (float[N, 4] y) <float two = {2}> {
+                  h = Neg(x) y = Relu(x) unread = If(c) <
+                    then_branch = t () => (a) { b = Mul(h, two) a = If(c) <
+                      then_branch = u () => (d) { d = Neg(b) }, else_branch = v () => (e) { e = Abs(h) }> },
+                    else_branch = f () => (i) { i = Identity(h) }> }""")
+    assert RemoveUnused().run(model) == 3  # If, Neg and two
+    assert op_types(model) == ["Relu"]
+    assert not model.graph.initializers
+    assert not any(use.node.graph is not model.graph for use in model.graph.inputs[0].uses())
 
 
 def test_a_tensor_listed_twice_as_an_output_is_given_twice() -> None:

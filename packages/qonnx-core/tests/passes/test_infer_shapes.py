@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import onnx.parser
+import onnx_ir as ir
 import onnxruntime
 import pytest
 
@@ -84,6 +85,26 @@ def test_names_of_unknown_sizes_are_those_of_the_run_before() -> None:
              y = If (c) <then_branch = a () => (p) {{ p = {pool}(x) }}, else_branch = b () => (q) {{ q = {pool}(x) }}>
              }}"""
     assert shape_of(body) == "[N,2,unk__1,unk__2]"
+
+
+BRANCHES = "then_branch = a () => (p) { n = Neg(h) p = Relu(n) }, else_branch = b () => (q) { q = Relu(h) }"
+
+
+def test_sizes_without_a_name_have_one_name_in_branches_and_outside() -> None:
+    """The names of the run before are not taken for those of the file, in the branches as outside of them."""
+    body = f"g (float[?, 2] x) => (y) <bool c = {{1}}> {{ h = Neg(x) i = If (c) <{BRANCHES}> y = Add(h, i) }}"
+    assert shape_of(body) == "[unk__0,2]"
+
+
+def test_shapes_in_branches_follow_the_input_once_more() -> None:
+    body = f"g (float[1, 2] x) => (y) <bool c = {{1}}> {{ h = Neg(x) y = If (c) <{BRANCHES}> }}"
+    model = from_proto(onnx.parser.parse_model(HEAD + body))
+    InferShapes().run(model)
+    model.graph.inputs[0].shape = ir.Shape([3, 2])
+    InferShapes().run(model)
+    (branch,) = (node.attributes["then_branch"].as_graph() for node in model.graph if node.op_type == "If")
+    shapes = [str(value.shape) for node in branch for value in node.outputs]
+    assert [*shapes, str(model.graph.outputs[0].shape)] == ["[3,2]", "[3,2]", "[3,2]"]
 
 
 def test_loops_that_leave_out_their_first_output_have_the_shapes_of_their_own_graphs() -> None:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qonnx_core.ir.annotations import merge_annotations
-from qonnx_core.ir.graphs import GRAPH_TYPES
+from qonnx_core.ir.graphs import GRAPH_TYPES, graphs_in
 from qonnx_core.ir.graphs import graphs_of as graphs_of  # passes find it here
 from qonnx_core.ir.names import unused_name
 
@@ -54,6 +54,16 @@ def can_replace(old: ir.Value, new: ir.Value) -> bool:
     if not old.is_graph_output():
         return True
     return not (new.is_graph_input() or new.is_graph_output() or new.is_initializer()) and new.graph is old.graph
+
+
+def remove_node(node: ir.Node) -> None:
+    """Remove a node whose outputs nobody reads from its graph; the graphs inside it read nothing any more."""
+    assert node.graph is not None
+    for inner in graphs_in(node):
+        inner.outputs.clear()
+        for child in reversed(list(inner)):
+            remove_node(child)
+    node.graph.remove(node, safe=True)
 
 
 def has_graphs(node: ir.Node) -> bool:

@@ -12,6 +12,7 @@ from onnx import shape_inference
 
 from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.constants import constant_tensor
+from qonnx_core.ir.graphs import graphs_in
 from qonnx_core.ir.long_vectors import longest_vector
 from qonnx_core.ir.sizes import check_sizes
 from qonnx_core.ops.ceiled_pools import DOMAIN as SHAPES_DOMAIN
@@ -181,6 +182,7 @@ class _NodeWriter:
                 self.use(read)
         if node.attributes:
             ir.serde.serialize_node_into(graph.node.add(), node)
+            _forget_inner_types(node, graph.node[-1], model)
         else:
             graph.node.add(
                 op_type=node.op_type,
@@ -220,6 +222,29 @@ class _NodeWriter:
             return False
         scalars = (value is not None and _is_scalar(value) for value in node.inputs[1:])
         return node.inputs[0] is not None and len(node.inputs) == len(op.inputs) and all(scalars)
+
+
+def _forget_inner_types(node: ir.Node, written: onnx.NodeProto, model: ir.Model) -> None:
+    """Leave out what the file says of values that nodes of graphs inside the node compute, as for those outside.
+
+    The names of free sizes in it would be taken then, so that a second run would give others.
+    """
+    graphs = [
+        graph
+        for attribute in written.attribute
+        for graph in ((attribute.g,) if attribute.HasField("g") else attribute.graphs)
+    ]
+    for inner, twin in zip(graphs_in(node), graphs, strict=True):
+        opaque = {value.name for child in inner if _is_opaque(child, model) for value in child.outputs}
+        computed = {value.name for child in inner for value in child.outputs} - opaque
+        kept = [info for info in twin.value_info if info.name not in computed]
+        del twin.value_info[:]
+        twin.value_info.extend(kept)
+        for info in twin.output:
+            if info.name in computed:
+                info.ClearField("type")
+        for child, child_twin in zip(inner, twin.node, strict=True):
+            _forget_inner_types(child, child_twin, model)
 
 
 def _is_scalar(value: ir.Value) -> bool:

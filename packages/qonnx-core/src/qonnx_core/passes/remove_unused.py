@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from qonnx_core.passes.base import graphs_of
+from qonnx_core.passes.base import graphs_of, remove_node
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ def _clean(graph: ir.Graph) -> int:
     removed = 0
     for node in reversed(list(graph)):
         if not any(value.uses() or value.is_graph_output() for value in node.outputs):
-            graph.remove(node, safe=True)
+            remove_node(node)
             removed += 1
     for value in list(graph.initializers.values()):
         if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
