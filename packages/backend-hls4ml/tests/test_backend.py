@@ -15,6 +15,7 @@ from qonnx_core.backend import Backend, Design
 from qonnx_core.eda.targets import Target
 from qonnx_core.errors import InvalidInput, Unsupported
 from qonnx_core.ir.grid import Grid
+from qonnx_core.ops.op import DOMAIN
 from qonnx_core.passes.streamline import to_integer_form
 from qonnx_core.plugins import backends
 from qonnx_core.testing import shared_file
@@ -108,7 +109,8 @@ def test_wrong_inputs_of_the_emulation_are_refused(networks, tmp_path):
 
 
 def node(op_type, inputs, name="n"):
-    return ir.Node("", op_type, inputs, name=name)
+    domain = DOMAIN if op_type in ("Quant", "FloatQuant") else ""
+    return ir.Node(domain, op_type, inputs, name=name)
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,19 @@ def test_a_function_of_another_opset_is_refused_when_it_is_written_out() -> None
         qonnx_core.cleanup_model(from_proto(onnx.parser.parse_model(text)))
 
 
+OLD = '<ir_version: 10, opset_import: ["": 11, "qonnx.custom_op.general": 1, "f": 1]>'
+
+
+@pytest.mark.parametrize("call", ["qonnx.custom_op.general.Im2Col(x)", "f.F(x)"])
+def test_an_attribute_that_is_missing_is_named_where_an_old_opset_needs_shapes(call: str) -> None:
+    """Softmax of opset 11 asks for the shape of its data before the attributes of a function's nodes are checked."""
+    text = f"""{OLD} g (float[1, 4, 4, 2] x) => (y) {{ m = {call} y = Softmax(m) }}
+    <domain: "f", opset_import: ["": 11, "qonnx.custom_op.general": 1]> F (a) => (b)
+    {{ b = qonnx.custom_op.general.Im2Col(a) }}"""
+    with pytest.raises(InvalidModel, match=r"Im2Col.*: attribute stride is missing"):
+        from_proto(onnx.parser.parse_model(text))
+
+
 def test_an_attribute_of_a_function_outside_of_one_is_refused(tmp_path: Path) -> None:
     model = onnx.parser.parse_model(HEAD + "g (float[2] x) => (y) { [n] y = Concat<axis = 0>(x, x) }")
     model.graph.node[0].attribute[0].ref_attr_name = "axis"

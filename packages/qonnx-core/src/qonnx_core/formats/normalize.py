@@ -43,10 +43,11 @@ def normalize(model: ir.Model) -> None:
             graph.inputs.remove(value)
         _take_shapes_of_tensors(graph)
         _forget_negative_sizes(graph)
+        for node in graph:
+            _write_out_attributes(node, model.opset_imports)
     raise_opset(model)
     for graph in _graphs(model):
         for node in graph:
-            _write_out_attributes(node, model.opset_imports)
             _drop_allowzero(node)
         _make_node_names_unique(graph)
 

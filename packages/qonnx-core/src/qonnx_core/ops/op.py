@@ -135,7 +135,7 @@ class QonnxOp(ABC):
         if known is not None:
             assert isinstance(known, cls)
             return known
-        made = cls._of_attributes(where, given_attributes)
+        made = cls.of_attributes(where, given_attributes)
         if is_plain:
             if len(_known) >= _MAX_KNOWN:
                 _known.clear()
@@ -143,7 +143,12 @@ class QonnxOp(ABC):
         return made
 
     @classmethod
-    def _of_attributes(cls, where: str, attributes: Mapping[str, ir.Attr]) -> Self:
+    def of_attributes(cls, where: str, attributes: Mapping[str, ir.Attr]) -> Self:
+        """Return the operator with these attributes, defaults filled in; ``where`` is the node, for messages.
+
+        Raises:
+            InvalidModel: an attribute is missing or has no possible value.
+        """
         fields = _fields(cls)
         values: dict[str, Any] = {}
         for name, attribute in attributes.items():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator
 
+import onnx.defs
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel, QonnxError
 from qonnx_core.ir.graphs import graphs_of
 from qonnx_core.ops.bipolar_quant import BipolarQuant
 from qonnx_core.ops.channels_last import (
+    CHANNELS_LAST,
     ChannelsLastBatchNormalization,
     ChannelsLastBatchNormalizationV9,
     ChannelsLastBatchNormalizationV14,
@@ -157,6 +159,16 @@ def op_class_of(node: ir.Node, opset_imports: dict[str, int] | None = None) -> t
             f"{imported or 1}; expected one of {', '.join(known)}. Install the plug-in that defines it."
         )
     return None
+
+
+def is_defined(node: ir.Node) -> bool:
+    """Return whether standard ONNX or the format defines the operator, so that its name says what it computes.
+
+    An ``Add`` of another domain can be anything.
+    """
+    if node.domain in ("", "ai.onnx"):
+        return bool(onnx.defs.has(node.op_type))
+    return node.domain in (DOMAIN, CHANNELS_LAST)
 
 
 def check_parameters(model: ir.Model) -> None:

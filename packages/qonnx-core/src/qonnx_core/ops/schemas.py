@@ -8,10 +8,10 @@ from typing import Any
 
 import onnx
 import onnx.defs
+import onnx_ir as ir
 
 from qonnx_core.ops.op import QonnxOp, attribute_type
 from qonnx_core.ops.registry import default_registry
-from qonnx_core.ops.rounding import Rounding
 
 _FLOATS = ["tensor(float16)", "tensor(float)", "tensor(double)"]
 _NUMBERS = [*_FLOATS, *(f"tensor({sign}int{bits})" for sign in ("", "u") for bits in (8, 16, 32, 64))]
@@ -101,26 +101,10 @@ def _infer(op: type[QonnxOp], context: Any) -> None:
 
 
 def _with_attributes(op: type[QonnxOp], context: Any) -> QonnxOp:
-    """Return the operator with the attributes of the node under inference, which the loader has checked."""
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(op):
-        attribute = context.get_attribute(field.name)
-        if attribute is not None and attribute.name:
-            value = onnx.helper.get_attribute_value(attribute)
-            values[field.name] = _convert(str(field.type), value.decode() if isinstance(value, bytes) else value)
-    return op(**values)
-
-
-def _convert(kind: str, value: Any) -> Any:
-    match kind:
-        case "bool":
-            return bool(value)
-        case "tuple[int, ...]":
-            return tuple(value)
-        case "Rounding":
-            return Rounding.parse(value)
-        case _:
-            return value
+    """Return the operator with the attributes of the node under inference, which can be one of a function's body."""
+    given = (context.get_attribute(field.name) for field in dataclasses.fields(op))
+    attributes = [ir.serde.deserialize_attribute(each) for each in given if each is not None and each.name]
+    return op.of_attributes(op.op_type, {attribute.name: attribute for attribute in attributes})
 
 
 def _shape(kind: Any) -> tuple[int | str | None, ...] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from qonnx_core.errors import Unsupported
+from qonnx_core.passes.base import is_standard
 
 _KEEPS_ORDER = frozenset({"Softmax", "LogSoftmax"})
 
@@ -38,11 +39,13 @@ class AppendArgMax:
         producer = output.producer()
         if producer is None:
             raise Unsupported(f"label select: output {output.name} is no node's result; expected logits.")
-        if producer.op_type in ("ArgMax", "TopK"):
+        standard = is_standard(producer)
+        if standard and producer.op_type in ("ArgMax", "TopK"):
             return 0
         name, batch = output.name, shape[0]
         logits = output
-        if producer.op_type in _KEEPS_ORDER and producer.attributes.get_int("axis", -1) in (-1, 1):
+        keeps_order = standard and producer.op_type in _KEEPS_ORDER
+        if keeps_order and producer.attributes.get_int("axis", -1) in (-1, 1):
             source = producer.inputs[0]
             assert source is not None
             logits = source

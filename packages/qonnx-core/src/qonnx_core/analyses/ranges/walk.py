@@ -25,31 +25,19 @@ from qonnx_core.ir.annotations import get_layout
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.grid import Grid
 from qonnx_core.ir.sizes import has_no_elements, is_without_elements
-from qonnx_core.ops.channels_last import CHANNELS_LAST
-from qonnx_core.ops.op import DOMAIN
+from qonnx_core.ops.registry import is_defined
 from qonnx_core.passes.streamline import constants
 from qonnx_core.passes.streamline.constants import Constant
 from qonnx_core.passes.streamline.elementwise import GridValue
 
-_OURS = frozenset(
-    ("BipolarQuant", "DebugMarker", "FloatQuant", "Im2Col", "IntQuant", "MaxPoolNHWC", "MultiThreshold", "Quant",
-     "QuantAvgPool2d", "Trunc", "XnorPopcountMatMul")
-)  # fmt: skip
 _MAX_CONSTANT = 1 << 27
 _NO_ELEMENTS = "a tensor has no elements, so it has no range"
-_CHANNELS_LAST = frozenset(("BatchNormalization", "Conv", "MaxPool"))
 _ALL: dict[str, Rule] = {**MOVEMENT, **ELEMENTWISE, **UNARY, **QUANTIZERS, **PRODUCTS, **POOLING}
 
 
 def rule_of(node: ir.Node) -> Rule | None:
     """Return the rule of a node's operator, or None where there is none."""
-    if node.domain in ("", "ai.onnx"):
-        return None if node.op_type in _OURS else _ALL.get(node.op_type)
-    if node.domain == DOMAIN:
-        return _ALL.get(node.op_type) if node.op_type in _OURS else None
-    if node.domain == CHANNELS_LAST:
-        return _ALL.get(node.op_type) if node.op_type in _CHANNELS_LAST else None
-    return None
+    return _ALL.get(node.op_type) if is_defined(node) else None
 
 
 class Walk:

@@ -20,6 +20,8 @@ from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ir.grid import Grid
 from qonnx_core.ir.permutations import permutation_of
 from qonnx_core.ir.sizes import is_without_elements
+from qonnx_core.ops.registry import is_defined
+from qonnx_core.passes.base import is_standard
 from qonnx_core.passes.streamline import constants, exact, linear, steps
 from qonnx_core.passes.streamline.builder import IntegerGraph
 from qonnx_core.passes.streamline.constants import Constant
@@ -95,7 +97,10 @@ def _visit(state: Interpretation, node: ir.Node, options: QuantizerOptions) -> N
 def _outputs(state: Interpretation, node: ir.Node, options: QuantizerOptions) -> list[Knowledge]:
     if is_without_elements(node):
         raise Unsupported("a tensor without elements; take it out of the model")
-    if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+    if not is_defined(node):
+        raise Unsupported(f"an operator of domain {node.domain or 'ai.onnx'!r} that has no definition here; give it to "
+                          "the host, or write it with operators of ONNX and QONNX")  # fmt: skip
+    if node.op_type == "Constant":
         constant = constants.initializer(node.outputs[0])
         if constant is None:
             raise Unsupported("a constant that is no array of numbers")
@@ -153,7 +158,8 @@ def _one_tensor(
     x = _fitting(graph, node, x, [c for i, c in enumerate(consts) if c is not None and i != position])
 
     def read(constant: Constant) -> Params:
-        if node.op_type == "BatchNormalization" and len(x.shape) > 1:  # its channels are on axis 1
+        of_axis_1 = node.op_type == "BatchNormalization" and is_standard(node)
+        if of_axis_1 and len(x.shape) > 1:
             column = (1, -1, *(1,) * (len(x.shape) - 1))
             constant = Constant(constant.mantissa.reshape(column), constant.scale.reshape((1,) * len(column)))
         params, needs_flat = params_of(constant, x)
