@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
-import onnx.parser
-
-from qonnx_core.formats.reader import from_proto
 from qonnx_core.ir.names import free_name, numbered_name, unused_name
-from qonnx_core.passes.unshare_parameters import UnshareParameters
 
 
 class _Counted(set[str]):
@@ -45,15 +39,3 @@ def test_many_names_of_one_stem_take_few_questions_each() -> None:
     for _ in range(4000):
         free_name("a", taken)
     assert taken.asked < 4000 * 30
-
-
-def test_a_parameter_of_many_readers_is_copied_in_linear_time() -> None:
-    lines = " ".join(f"v{i + 1} = Add(v{i}, s)" for i in range(10000))
-    text = (
-        f'<ir_version: 10, opset_import: ["": 21]> g (float[2] v0) => (float[2] v10000) <float s = {{1}}> {{ {lines} }}'
-    )
-    model = from_proto(onnx.parser.parse_model(text))
-    start = time.process_time()
-    assert UnshareParameters().run(model) == 9999
-    assert time.process_time() - start < 5  # quadratic where each name is probed from 1 on
-    assert len(model.graph.initializers) == 10000
