@@ -15,15 +15,19 @@ ROUNDINGS = {
 }
 
 
-def limits(signed: bool, narrow: bool, bits: float) -> tuple[float, float]:
-    if signed:
-        return -(2.0 ** (bits - 1)) + narrow, 2.0 ** (bits - 1) - 1
-    return 0.0, 2.0**bits - 1 - narrow
+def limits(signed, narrow, bits):
+    bits = np.asarray(bits, np.float64)
+    with np.errstate(over="ignore"):
+        if signed:
+            return -np.exp2(bits - 1) + narrow, np.exp2(bits - 1) - 1
+        return np.zeros_like(bits), np.exp2(bits) - 1 - narrow
 
 
-def clamp(y: np.ndarray, low: float, high: float) -> np.ndarray:
-    y = np.where(y > y.dtype.type(high), y.dtype.type(high), y)
-    return np.where(y < y.dtype.type(low), y.dtype.type(low), y)
+def clamp(y, low, high):
+    with np.errstate(over="ignore"):
+        low, high = np.asarray(low).astype(y.dtype), np.asarray(high).astype(y.dtype)
+    y = np.where(y > high, high, y)
+    return np.where(y < low, low, y)
 
 
 def quant(x, scale, zeropt, bits, signed=True, narrow=False, mode="ROUND"):
@@ -31,32 +35,31 @@ def quant(x, scale, zeropt, bits, signed=True, narrow=False, mode="ROUND"):
     scale, zeropt = np.asarray(scale, kind), np.asarray(zeropt, kind)
     with np.errstate(all="ignore"):
         y = x / scale + zeropt
-        if bits == 1 and signed:
-            y = np.where(y >= 0, kind(1), kind(-1))
-        else:
-            y = ROUNDINGS[mode](clamp(y, *limits(signed, narrow, bits)))
+        rounded = ROUNDINGS[mode](clamp(y, *limits(signed, narrow, bits)))
+        y = np.where(signed & (np.asarray(bits) == 1), np.where(y >= 0, kind(1), kind(-1)), rounded)
         return (y - zeropt) * scale
 
 
 def bipolar_quant(x, scale):
-    return np.where(x >= 0, x.dtype.type(1), x.dtype.type(-1)) * x.dtype.type(scale)
+    with np.errstate(over="ignore"):
+        return np.where(x >= 0, x.dtype.type(1), x.dtype.type(-1)) * np.asarray(scale, x.dtype)
 
 
 def trunc_v1(x, scale, zeropt, in_bits, out_bits, mode="FLOOR"):
-    kind = x.dtype.type
+    scale, zeropt = np.asarray(scale, x.dtype), np.asarray(zeropt, x.dtype)
     with np.errstate(all="ignore"):
-        y = np.round(x / kind(scale) + kind(zeropt))
-        y = ROUNDINGS[mode](y / kind(2.0 ** (in_bits - out_bits)))
-        return (y - kind(zeropt)) * kind(scale)
+        y = np.round(x / scale + zeropt)
+        y = ROUNDINGS[mode](y / np.exp2(np.subtract(in_bits, out_bits, dtype=np.float64)).astype(x.dtype))
+        return (y - zeropt) * scale
 
 
 def trunc_v2(x, scale, zeropt, out_scale, out_bits, signed=True, narrow=False, mode="FLOOR"):
-    kind = x.dtype.type
+    scale, zeropt, out_scale = (np.asarray(number, x.dtype) for number in (scale, zeropt, out_scale))
     with np.errstate(all="ignore"):
-        step = kind(2.0 ** np.round(np.log2(float(out_scale) / float(scale))))
-        y = np.round(x / kind(scale) + kind(zeropt))
+        step = np.exp2(np.round(np.log2(out_scale.astype(np.float64) / scale.astype(np.float64)))).astype(x.dtype)
+        y = np.round(x / scale + zeropt)
         y = ROUNDINGS[mode](clamp(y / step, *limits(signed, narrow, out_bits)))
-        return (y - kind(zeropt) / step) * kind(out_scale)
+        return (y - zeropt / step) * out_scale
 
 
 def multithreshold(v, thresholds, axis, out_scale=1.0, out_bias=0.0):

@@ -200,6 +200,36 @@ def test_no_value_beyond_the_largest_is_refused_at_load() -> None:
         from_proto(parser.parse_model(MODEL % ("1", "3", "<saturation = 0>")))
 
 
+@pytest.mark.parametrize("scale", [np.nan, 0.0, -0.5, np.inf, 1e-40, 3e38])
+@pytest.mark.parametrize("beyond", BEYOND)
+def test_a_degenerate_scale_is_computed_with(scale, beyond) -> None:
+    x = every_binade()
+    with np.errstate(all="ignore"):
+        expected = oracle(x, scale, KINDS["OCP E4M3"], "ROUND", beyond)
+    np.testing.assert_array_equal(quantize(x, scale, KINDS["OCP E4M3"], beyond=beyond), expected)
+
+
+@pytest.mark.parametrize("exponent_bits", [-np.inf, -1, 0, 2.5, 11, 1100, np.inf])
+def test_any_number_of_exponent_bits_says_how_far_the_format_reaches(exponent_bits) -> None:
+    x = every_binade()
+    with np.errstate(all="ignore"):
+        expected = oracle(x, 1.0, (np.float64(exponent_bits), 3, 7, 448))
+    np.testing.assert_array_equal(quantize(x, 1.0, (exponent_bits, 3, 7, 448)), expected)
+
+
+@pytest.mark.parametrize(("index", "number", "expected"), [
+    (3, -1, "0 to 100"), (3, 1100, "0 to 100"), (4, -1000, "-900 to 900"), (4, np.inf, "-900 to 900"),
+    (5, -0.5, "0 to inf"), (5, -np.inf, "0 to inf"),
+])  # fmt: skip
+def test_what_is_no_format_is_refused_by_name(index, number, expected) -> None:
+    """A negative largest number was clipped to from the wrong side, and endless mantissas gave NaN."""
+    inputs = [F32([1]), *map(F32, (1, *KINDS["OCP E4M3"]))]
+    inputs[index] = F32(number)
+    message = rf"op \(FloatQuant\): input {FloatQuant.inputs[index]} is \[{number}\b.*; expected {expected}\."
+    with pytest.raises(InvalidModel, match=message):
+        run_op(FloatQuant(), *inputs)
+
+
 def test_an_unknown_rounding_mode_is_refused_at_load() -> None:
     with pytest.raises(InvalidModel, match=r"y \(FloatQuant\): rounding_mode is 'STOCHASTIC'; expected one of ROUND"):
         from_proto(parser.parse_model(MODEL % ("1", "3", '<rounding_mode = "STOCHASTIC">')))

@@ -64,6 +64,20 @@ def test_the_outcome_changes_at_the_boundaries_and_nowhere_else(mode, signed, na
         assert abs(float(quantizer.boundaries(np.asarray(position))) - position) == min(distances)
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("signed", "narrow"), [(1, 0), (1, 1), (0, 1)])
+def test_outcomes_follow_the_width_of_each_element(mode, signed, narrow):
+    """One bit among wider ones is bipolar too; below one bit the lower bound is the upper one, and the lower holds."""
+    x = np.repeat(np.float32(POSITIONS / 2)[:, None], 5, axis=1)
+    model = ir.from_onnx_text(f"""<ir_version: 8, opset_import: ["" : 17, "qonnx.custom_op.general" : 1]>
+    g (float[N, 5] x) => (float[N, 5] q) <float s = {{0.5}}, float z = {{0}}, float[5] b = {{1, 3, 2.5, 0, -1}}> {{
+      q = qonnx.custom_op.general.Quant <signed={signed}, narrow={narrow}, rounding_mode="{mode}"> (x, s, z, b)
+    }}""")
+    (decision,) = ErrorAnalysis(model).run({"x": x}).decisions
+    np.testing.assert_array_equal(decision.low, compile_model(model).run({"x": x})["q"] / 0.5)
+    np.testing.assert_array_equal(decision.high, decision.low)
+
+
 def test_a_value_within_its_error_of_a_boundary_has_both_outcomes():
     quantizer = make_quantizer(quant_node(signed=1, narrow=0, rounding_mode="ROUND"), scalars(0.25, 0.0, 4))
     x = Bounded(np.asarray([0.375, 0.375, 0.3]), np.asarray([1e-6, 0.0, 1e-6]))

@@ -71,7 +71,7 @@ def type_of_quantizer(op: FloatQuant, widths: tuple[Array, ...], opset: int) -> 
         return "its widths are no single numbers"
     exponent_bits, mantissa_bits, bias, limit = (float(np.asarray(width).item()) for width in widths)
     with np.errstate(over="ignore"):
-        top = min(float((2 - 2.0**-mantissa_bits) * np.exp2(2.0**exponent_bits - 1 - bias)), limit)
+        top = min(float((2 - np.exp2(-mantissa_bits)) * np.exp2(np.exp2(exponent_bits) - 1 - bias)), limit)
     for kind in FLOAT_TYPES:
         if (exponent_bits, mantissa_bits, bias, top) != kind.parameters:
             continue

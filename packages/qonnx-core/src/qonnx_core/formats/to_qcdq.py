@@ -123,8 +123,8 @@ def _read(node: ir.Node, op: QonnxOp | None, opset: int) -> _Quantizer | str:
     if not np.all(np.isfinite(scales)) or np.any(scales <= 0):
         return "has a scale that is not above 0"
     zeros = np.asarray(zero_point, np.float64)
-    if not np.all(np.isfinite(zeros)) or np.any(zeros != np.round(zeros)):
-        return "its zero point is no whole number"
+    if not np.all(np.isfinite(zeros)) or np.any(zeros != np.round(zeros)) or np.any(np.abs(zeros) > 2.0**53):
+        return "its zero point is no whole number, or no integer type holds it"
     whole = zeros.astype(np.int64)
     low, high = integer_range(bits, op.signed, op.narrow)
     around = _around_clip(op, x, scales, whole, bits, opset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,6 +20,12 @@ _FLOAT = ir.DataType.FLOAT
 _DOUBLE = ir.DataType.DOUBLE
 _SIGNIFICAND_BITS = {_FLOAT: 24, _DOUBLE: 53}
 _FARTHEST_EXPONENT = 900.0  # products of exponents up to this one stay finite in float64
+# What a minifloat can have; within these bounds all of the arithmetic below is exact.
+_LIMITS = {
+    "mantissa_bitwidth": (0.0, 100.0),
+    "exponent_bias": (-_FARTHEST_EXPONENT, _FARTHEST_EXPONENT),
+    "max_val": (0.0, np.inf),
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class FloatQuant(QonnxOp):
     op_type: ClassVar[str] = "FloatQuant"
     inputs: ClassVar[tuple[str, ...]] = ("x", "scale", "exponent_bitwidth", "mantissa_bitwidth", "exponent_bias",
                                          "max_val")  # fmt: skip
+    never_nan: ClassVar[tuple[str, ...]] = inputs[2:]
     about: ClassVar[Mapping[str, str]] = {
         "x": "the data",
         "scale": "factor between the data and the minifloat numbers",
@@ -78,6 +85,18 @@ class FloatQuant(QonnxOp):
             ("has_inf", int(self.has_inf)),
         )
 
+    def check_operands(self, data: ir.Value, parameters: Sequence[Operand]) -> None:
+        """Raise InvalidModel where known parameters describe no format, too."""
+        super().check_operands(data, parameters)
+        for name, parameter in zip(self.inputs[1:], parameters, strict=False):
+            if name in _LIMITS and is_known(parameter):
+                least, most = _LIMITS[name]
+                numbers = np.asarray(parameter)
+                if np.any(numbers < least) or np.any(numbers > most):
+                    raise InvalidModel(
+                        f"input {name} is {np.ravel(numbers)[:4].tolist()}; expected {least:g} to {most:g}. Correct it."
+                    )
+
     def body(self, op: Builder, *inputs: Operand) -> Operand:
         """Return the quantized and dequantized data."""
         x, scale, *widths = inputs
@@ -88,7 +107,7 @@ class FloatQuant(QonnxOp):
         least = op("Sub", one, bias)
         unit = op("Pow", two, op("Sub", np.float64(0), mantissa_bits))  # the step of the binade of 1
         top = op("Min", op("Mul", op("Sub", two, unit), op("Pow", two, most)), max_val)
-        high = op("Pow", two, op("Min", most, np.float64(_FARTHEST_EXPONENT)))
+        high = op("Pow", two, op("Min", op("Ceil", most), np.float64(_FARTHEST_EXPONENT)))
         low = op("Pow", two, op("Max", least, np.float64(-_FARTHEST_EXPONENT)))
 
         kind = _FLOAT if self._fits_float32(x, exponent_bits, mantissa_bits, bias, top) else _DOUBLE
@@ -122,7 +141,8 @@ class FloatQuant(QonnxOp):
         if not whole or np.any(mantissa_bits < 0) or np.any(mantissa_bits > 16):
             return False
         least = 1 - bias - mantissa_bits
-        most = 2.0**exponent_bits - 1 - bias
+        with np.errstate(over="ignore"):
+            most = 2.0**exponent_bits - 1 - bias
         return bool(np.all(least >= -120) and np.all(least <= 0) and np.all(most >= 1 - bias) and np.all(most <= 100))
 
     def datatype(self, *inputs: Array | None) -> DataType | None:

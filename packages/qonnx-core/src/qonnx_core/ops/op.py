@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -21,6 +21,7 @@ DOMAIN = "qonnx.custom_op.general"
 _MAX_KNOWN = 4096
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 _NO_NUMBERS = "OUSTc"  # kinds of numpy arrays
+_STORED: Mapping[str, Callable[[Any], Any]] = {"bool": int, "float": float, "str": str, "Rounding": str}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class QonnxOp(ABC):
     inputs: ClassVar[tuple[str, ...]]  # names of the inputs, in order; the first one is the data
     output: ClassVar[str] = "y"
     broadcasts: ClassVar[bool] = True  # whether all inputs broadcast against each other, as in Add
+    never_nan: ClassVar[tuple[str, ...]] = ()  # inputs, such as bit widths, whose NaN would mean nothing
     num_optional: ClassVar[int] = 0  # how many of the last inputs a node can leave out
     takes_integers: ClassVar[bool] = False  # whether the definition is right for data of integer element types too
     batch_like: ClassVar[str] = ""  # the standard operator that treats the samples of a batch in the same way
@@ -86,6 +88,8 @@ class QonnxOp(ABC):
                 raise InvalidModel(
                     f"input {name} holds no numbers ({parameter.dtype}); expected some. Export it again."
                 )
+            if name in self.never_nan and isinstance(parameter, np.ndarray) and bool(np.isnan(parameter).any()):
+                raise InvalidModel(f"input {name} is NaN; expected a number. Export the model again.")
             plain = plain and isinstance(parameter, np.ndarray) and not parameter.ndim
         if not plain:
             self.check_shapes([_shape(data), *map(_shape, parameters)])
@@ -210,9 +214,8 @@ class QonnxOp(ABC):
         for field in _fields(type(self)).values():
             value = getattr(self, field.name)
             if value != ():
-                stored[field.name] = (
-                    int(value) if isinstance(value, bool) else str(value) if isinstance(value, str) else value
-                )
+                kind = _STORED.get(str(field.type))
+                stored[field.name] = value if kind is None else kind(value)
         return stored
 
     def variant(self) -> tuple[tuple[str, str | int], ...]:

@@ -32,6 +32,7 @@ class Quant(QonnxOp):
 
     op_type: ClassVar[str] = "Quant"
     inputs: ClassVar[tuple[str, ...]] = ("x", "scale", "zeropt", "bitwidth")
+    never_nan: ClassVar[tuple[str, ...]] = ("bitwidth",)
     about: ClassVar[Mapping[str, str]] = {
         "x": "the data",
         "scale": "distance of two neighbours on the grid, as a float",
@@ -67,7 +68,7 @@ class Quant(QonnxOp):
         if scale is None or zeropt is None or bitwidth is None or bitwidth.size == 0 or np.any(zeropt != 0):
             return None
         widths = bitwidth.astype(np.float64)
-        if np.any(widths != np.round(widths)) or np.any(widths < 1):
+        if not np.all(np.isfinite(widths)) or np.any(widths != np.round(widths)) or np.any(widths < 1):
             return None
         bits = int(widths.max())
         if not np.all(scale == 1):
@@ -111,9 +112,9 @@ def _bounds(op: Builder, signed: Operand, narrow: Operand, bitwidth: Operand) ->
     is_signed = op.cast(signed, _DOUBLE)
     is_narrow = op.cast(narrow, _DOUBLE)
     count = op("Pow", np.float64(2), op("Sub", op.cast(bitwidth, _DOUBLE), is_signed))  # 2^(b-1) or 2^b
-    signed_narrow = op("Mul", is_signed, is_narrow)
-    low = op("Sub", signed_narrow, op("Mul", is_signed, count))  # unsigned: 0 - 0, which is no -0
-    unsigned_narrow = op("Sub", is_narrow, signed_narrow)
+    unsigned = op("Equal", is_signed, np.float64(0))
+    low = op("Where", unsigned, np.float64(0), op("Sub", is_narrow, count))  # a product would make NaN of infinite ones
+    unsigned_narrow = op("Where", unsigned, is_narrow, np.float64(0))
     high = op("Sub", op("Sub", count, np.float64(1)), unsigned_narrow)
     return low, high
 

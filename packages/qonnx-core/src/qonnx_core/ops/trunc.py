@@ -37,6 +37,7 @@ class TruncV1(QonnxOp):
 
     op_type: ClassVar[str] = "Trunc"
     inputs: ClassVar[tuple[str, ...]] = ("x", "scale", "zeropt", "in_bitwidth", "out_bitwidth")
+    never_nan: ClassVar[tuple[str, ...]] = ("in_bitwidth", "out_bitwidth")
     about: ClassVar[Mapping[str, str]] = {
         "x": "the data, on the grid of scale and zeropt",
         "scale": "distance of two neighbours on the input grid",
@@ -77,6 +78,7 @@ class Trunc(QonnxOp):
     op_type: ClassVar[str] = "Trunc"
     since_version: ClassVar[int] = 2
     inputs: ClassVar[tuple[str, ...]] = ("x", "scale", "zeropt", "in_bitwidth", "out_scale", "out_bitwidth")
+    never_nan: ClassVar[tuple[str, ...]] = ("out_bitwidth",)
     about: ClassVar[Mapping[str, str]] = {
         "x": "the data, on the grid of scale and zeropt",
         "scale": "distance of two neighbours on the input grid",

@@ -127,9 +127,15 @@ def _rounding(node: ir.Node, default: str) -> tuple[str, Callable[[Float64], Flo
 
 def limits(bits: Float64, *, signed: bool, narrow: bool) -> tuple[Float64, Float64]:
     """Lowest and highest level of an integer quantizer of the given bit width."""
-    if signed:
-        return -(2.0 ** (bits - 1)) + (1.0 if narrow else 0.0), 2.0 ** (bits - 1) - 1.0
-    return np.zeros_like(bits), 2.0**bits - 1.0 - (1.0 if narrow else 0.0)
+    with np.errstate(over="ignore"):
+        if signed:
+            return -(2.0 ** (bits - 1)) + (1.0 if narrow else 0.0), 2.0 ** (bits - 1) - 1.0
+        return np.zeros_like(bits), 2.0**bits - 1.0 - (1.0 if narrow else 0.0)
+
+
+def clamped(position: Float64, low: Float64, high: Float64) -> Float64:
+    """Return the position between the bounds as the operators have it: ``low`` where that is above ``high``."""
+    return np.asarray(np.maximum(np.minimum(position, high), low))
 
 
 def _in_steps(x: Bounded, scale: Float64, zero_point: Float64) -> Steps:
@@ -192,24 +198,24 @@ def _int_quant(node: ir.Node, operands: Sequence[Bounded | None]) -> Quantizer:
     narrow = bool(node.attributes.get_int("narrow", 0))
     mode, round_mode = _rounding(node, "ROUND")
     low, high = limits(bits, signed=signed, narrow=narrow)
-    if signed and bits.size == 1 and float(bits.reshape(-1)[0]) == 1.0:
-        return Quantizer(
-            tensor=_output(node),
-            op_type=node.op_type,
-            steps=lambda x: _in_steps(x, scale, zero_point),
-            outcome=lambda position: np.where(position >= 0, 1.0, -1.0),
-            value=lambda level: _dequantized(level, scale, zero_point),
-            level=lambda value: np.where(value / scale + zero_point >= 0, 1.0, -1.0),
-            boundaries=lambda position: np.zeros_like(position),
-        )
+    boundaries = _boundaries_of(mode, low, high)
+    two_valued = (bits == 1.0) & signed
+
+    def outcome(position: Float64) -> Float64:
+        return np.where(two_valued, np.where(position >= 0, 1.0, -1.0), round_mode(clamped(position, low, high)))
+
+    def level(value: Float64) -> Float64:
+        position = value / scale + zero_point
+        return np.where(two_valued, np.where(position >= 0, 1.0, -1.0), np.round(position))
+
     return Quantizer(
         tensor=_output(node),
         op_type=node.op_type,
         steps=lambda x: _in_steps(x, scale, zero_point),
-        outcome=lambda position: round_mode(np.clip(position, low, high)),
+        outcome=outcome,
         value=lambda level: _dequantized(level, scale, zero_point),
-        level=lambda value: np.round(value / scale + zero_point),
-        boundaries=_boundaries_of(mode, low, high),
+        level=level,
+        boundaries=lambda position: np.where(two_valued, 0.0, boundaries(position)),
     )
 
 
@@ -263,7 +269,7 @@ def _trunc(node: ir.Node, operands: Sequence[Bounded | None]) -> Quantizer:
         tensor=_output(node),
         op_type=node.op_type,
         steps=lambda x: _in_steps(x, scale, zero_point),
-        outcome=lambda position: round_mode(np.clip(np.round(position) / step, low, high)),
+        outcome=lambda position: round_mode(clamped(np.round(position) / step, low, high)),
         value=lambda level: _dequantized(level, out_scale, out_zero_point),
         level=lambda value: np.round(value / out_scale + out_zero_point),
     )

@@ -22,7 +22,7 @@ from qonnx_core.passes.streamline.constants import Constant, rounding_of
 from qonnx_core.passes.streamline.exact import Real
 from qonnx_core.passes.streamline.quantizers import ROUNDING as EXACT_ROUNDING
 from qonnx_core.passes.streamline.quantizers import canonical_rounding
-from qonnx_core.verify.quantizers import ROUNDING, limits
+from qonnx_core.verify.quantizers import ROUNDING, clamped, limits
 
 Level = Callable[[FloatArray], FloatArray]
 _MAX_COUNTS = 1 << 25
@@ -103,7 +103,7 @@ def quant(op: Operation) -> list[Extent]:
     scales, zeros = exact_numbers(scale), exact_numbers(zero)
 
     def level(y: FloatArray) -> FloatArray:
-        return np.where(two_valued, np.where(y >= 0, 1.0, -1.0), rounding(np.clip(y, low, high)))
+        return np.where(two_valued, np.where(y >= 0, 1.0, -1.0), rounding(clamped(y, low, high)))
 
     def exactly(value: Real, index: tuple[int, ...]) -> float:
         s, z, a, b, two = (_at(array, index) for array in (scales, zeros, low, high, two_valued))
@@ -177,7 +177,7 @@ def trunc(op: Operation) -> list[Extent]:
         datatype, scales_after, zeros_after = None, scales, zeros
 
     def level(y: FloatArray) -> FloatArray:
-        return np.asarray(ROUNDING[mode](np.clip(np.round(y) / step, low, high)))
+        return np.asarray(ROUNDING[mode](clamped(np.round(y) / step, low, high)))
 
     def exactly(value: Real, index: tuple[int, ...]) -> float:
         s, z = _at(scales, index), _at(zeros, index)

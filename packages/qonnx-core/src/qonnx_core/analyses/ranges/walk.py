@@ -97,7 +97,8 @@ class Walk:
             if rule is None:
                 raise Unsupported("no range of this operator is known; a quantizer behind it bounds it again")
             operands = branches(node, inputs, self._of, self._opset) if node.op_type == "Where" else inputs
-            found = rule(Operation(node, operands, self._opset))
+            with np.errstate(all="ignore"):  # bounds that are not finite, or NaN, are no bounds
+                found = rule(Operation(node, operands, self._opset))
         except Unsupported as error:
             found = [unbounded(f"{where}: {error}", axis)]
         except (ArithmeticError, IndexError, TypeError, ValueError) as error:

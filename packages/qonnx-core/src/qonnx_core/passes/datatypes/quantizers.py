@@ -153,12 +153,12 @@ def _levels(call: Call, scale: NDArray[np.float64], zero: NDArray[np.float64]) -
     x = call.numbers(0)
     if x.scale is None:
         raise NotInferred("a scale per channel is not known")
+    if as_scale(scale)[2]:
+        raise NotInferred("a scale is negative")
     try:
         ratio = x.scale / scale
     except ValueError as error:
         raise NotInferred("the scales do not broadcast") from error
-    if np.any(scale <= 0):
-        raise NotInferred("a scale is not positive")
     low = min(x.low * float(ratio.min()), x.low * float(ratio.max()))
     high = max(x.high * float(ratio.min()), x.high * float(ratio.max()))
     slack = 1e-5 * max(abs(low), abs(high))  # quotients of float32
@@ -206,7 +206,7 @@ def _scaled_levels(op: MultiThreshold, levels: int) -> Numbers:
     """Return 0 to ``levels`` steps of any scale, moved by whole steps."""
     size, positive, negative = as_scale(np.asarray(op.out_scale, np.float32))
     moved = float(np.float32(op.out_bias)) / float(size)
-    if abs(moved) > 1 << 24 or np.float32(round(moved) * float(size)) != np.float32(op.out_bias):
+    if not abs(moved) <= 1 << 24 or np.float32(round(moved) * float(size)) != np.float32(op.out_bias):
         raise NotInferred("scale and bias of the output are on no common grid of few bits")
     low, high = with_signs(0, levels, positive, negative)
     return Numbers(low + round(moved), high + round(moved), size, scaled=True)

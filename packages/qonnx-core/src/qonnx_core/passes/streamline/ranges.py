@@ -73,6 +73,8 @@ def partial_sums_range(lo: IntArray, hi: IntArray, weights: IntArray) -> Range:
 
 def thresholds_range(lo: IntArray, hi: IntArray, thresholds: IntArray, base: int, step: int) -> Range:
     """Return the range of ``base + step * #{t : x >= t}``, per channel."""
+    if max(abs(base), abs(base + step * thresholds.shape[1])) >= LIMIT:
+        raise Unsupported("its levels exceed 2**53 and are no longer exact in float64; correct its zero point or bias")
     rows = np.broadcast_to(thresholds, (len(lo), thresholds.shape[1]))
     low = base + step * (lo[:, None] >= rows).sum(axis=1)
     high = base + step * (hi[:, None] >= rows).sum(axis=1)
