@@ -21,7 +21,7 @@ from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import graphs_of, has_graphs
 from qonnx_core.passes.remove_unused import RemoveUnused
 
-_RANDOM = frozenset(
+RANDOM = frozenset(
     ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Dropout")
 )
 # Element types that NumPy has not, and one for each that holds all of their numbers.
@@ -34,7 +34,7 @@ _CARRIERS = {
 }  # fmt: skip
 _PACKED = frozenset(kind for kind, carrier in _CARRIERS.items() if carrier is ir.DataType.INT8)
 _GIVE_PACKED = frozenset(("Cast", "QuantizeLinear", "Transpose"))  # what onnxruntime has for these
-_GROWING = frozenset(("ConstantOfShape", "EyeLike", "Expand", "Pad", "Range", "Resize", "Tile"))
+GROWING = frozenset(("ConstantOfShape", "EyeLike", "Expand", "Pad", "Range", "Resize", "Tile"))
 _MAX_GROWN_ELEMENTS = 2**24
 
 
@@ -111,11 +111,11 @@ class FoldConstants:
             return False
         if node.domain not in ("", "ai.onnx"):
             return self.quantizers and op_class_of(node, model.opset_imports) is not None
-        if node.op_type in _RANDOM or node.op_type == "Constant":
+        if node.op_type in RANDOM or node.op_type == "Constant":
             return False
         if node.op_type not in _GIVE_PACKED and any(value.dtype in _PACKED for value in node.outputs):
             return False
-        return node.op_type not in _GROWING or not _grows_too_large(node)
+        return node.op_type not in GROWING or not _grows_too_large(node)
 
 
 def _grows_too_large(node: ir.Node) -> bool:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from qonnx_core.errors import Unsupported
+from qonnx_core.errors import QonnxError, Unsupported
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ir.permutations import permutation_of
+from qonnx_core.passes.fold_constants import GROWING, RANDOM
 from qonnx_core.passes.streamline.elementwise import Params, shared
 from qonnx_core.passes.streamline.quantizers import ALIASES, quant_range
 
@@ -146,8 +149,10 @@ def evaluate_constant(node: ir.Node, inputs: list[Constant | None]) -> Constant:
     if node.op_type in ("Quant", "IntQuant", "BipolarQuant") and inputs[0] is not None:
         return quantized_constant(node, inputs[0], inputs[1:])
     arrays = [c for c in inputs if c is not None]
-    if len(arrays) != len(inputs):
-        raise Unsupported("a constant expression with an omitted input; fold constants first (cleanup_model)")
+    if not arrays or len(arrays) != len(inputs):
+        raise Unsupported("a constant expression without inputs, or with an omitted one; put its result into the file")
+    if node.op_type in ("Trunc", "FloatQuant"):
+        return _quantized_again(node, arrays)
     first = arrays[0]
     match node.op_type:
         case "Identity" | "Cast" | "Dropout":
@@ -159,8 +164,8 @@ def evaluate_constant(node: ir.Node, inputs: list[Constant | None]) -> Constant:
             shape = [int(d) for d in arrays[1].mantissa.reshape(-1)]
             dims = [first.shape[i] if d == 0 else d for i, d in enumerate(shape)]
             return _moved(first, lambda a: a.reshape(dims), broadcast=True)
-        case "Squeeze" | "Unsqueeze" | "Flatten":
-            raise Unsupported("a constant of this kind; fold constants first (cleanup_model)")
+        case "Squeeze" | "Unsqueeze" | "Flatten" | "Slice" | "Gather":
+            return _moved(first, lambda a: _executed(node, [a, *(c.mantissa for c in arrays[1:])]), broadcast=True)
     values = [c.values().astype(np.float32) for c in arrays]
     with np.errstate(all="ignore"):
         match node.op_type:
@@ -181,8 +186,46 @@ def evaluate_constant(node: ir.Node, inputs: list[Constant | None]) -> Constant:
             case "Neg":
                 result = -values[0]
             case _:
-                raise Unsupported("a constant expression; fold constants first (cleanup_model)")
+                result = _executed(node, values)
     return plain(np.asarray(result))
+
+
+def _quantized_again(node: ir.Node, inputs: list[Constant]) -> Constant:
+    """Return what Trunc or FloatQuant makes of a constant: its numbers at scale 1, and the scale beside them."""
+    x, scale, *others = (c.values().astype(np.float32) for c in inputs)
+    after = others[2] if len(inputs) == 6 and node.op_type == "Trunc" else scale
+    if (scale == 0).any() or (after == 0).any():
+        raise Unsupported("a scale holds 0; a quantizer divides by the scale. Export the model again")
+    step = np.ones((), np.float32)
+    with np.errstate(all="ignore"):
+        x = x / scale
+        if after is not scale:
+            step = np.exp2(np.round(np.log2(after.astype(np.float64) / scale))).astype(np.float32)
+            others[2] = step
+        ints = _executed(node, [x, np.ones_like(scale), *others]) / step.astype(np.float64)
+    return _scaled(plain(ints).mantissa, after, None, None)
+
+
+def _executed(node: ir.Node, inputs: Sequence[npt.NDArray[Any]]) -> FloatArray:
+    """Return the output of a node for these inputs, as a run of the model computes it."""
+    from qonnx_core.execute.compiled import compile_model  # which takes longer to import than all of this
+
+    if not isinstance(node.graph, ir.Graph) or len(node.outputs) != 1 or node.op_type in RANDOM | GROWING:
+        raise Unsupported("a constant expression that is not computed ahead; put its result into the file")
+    values = []
+    for number, (value, array) in enumerate(zip(node.inputs, inputs, strict=True)):
+        kind = np.dtype(np.float32) if value is None or value.dtype is None else value.dtype.numpy()
+        name = f"input_{number}"
+        values.append(ir.val(name, const_value=ir.tensor(array.astype(kind), name=name)))
+    twin = ir.Node(node.domain, node.op_type, values, list(node.attributes.values()), name=node.name)
+    twin.outputs[0].name = "output"
+    imports = dict(node.graph.opset_imports)
+    graph = ir.Graph([], twin.outputs, nodes=[twin], initializers=values, name="constant", opset_imports=imports)
+    try:
+        found = compile_model(ir.Model(graph, ir_version=10)).run({})["output"]
+    except QonnxError as error:
+        raise Unsupported(f"a constant expression that cannot be computed: {error}") from error
+    return np.asarray(found).astype(np.float64)
 
 
 def initializer(value: ir.Value) -> Constant | None:
@@ -257,7 +300,9 @@ def _common_unit(values: FloatArray) -> Fraction:
     return result
 
 
-def _scaled(ints: FloatArray, scale: npt.NDArray[np.float32], datatype: DataType, zero: FloatArray | None) -> Constant:
+def _scaled(
+    ints: FloatArray, scale: npt.NDArray[np.float32], datatype: DataType | None, zero: FloatArray | None
+) -> Constant:
     wide = scale.astype(np.float64)
     rank = max(ints.ndim, wide.ndim)
     ints = ints.reshape((1,) * (rank - ints.ndim) + ints.shape)
