@@ -8,6 +8,7 @@ import pytest
 
 import qonnx_core
 from qonnx_core.errors import InvalidInput
+from qonnx_core.execute.optimizers import Mode
 from qonnx_core.formats.reader import from_proto
 
 HEAD = '<ir_version: 8, opset_import: ["": 18, "qonnx.custom_op.general": 1]>'
@@ -106,6 +107,21 @@ def test_inputs_that_have_a_value_are_parameters() -> None:
     model = compiled("g (float[1, 2] x, float[1, 2] w) => (float[1, 2] y) <float[1, 2] w = {1, 2}> { y = Add(x, w) }")
     assert model.input_names == ("x",)
     assert model.run({"x": np.float32([[1, 2], [3, 4]])})["y"].tolist() == [[2, 4], [4, 6]]
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize(("axes", "pads"), [("2, -1", "1, 0, 2, 3"), ("3, 1, 2, 0", "0, 0, 1, 0, 3, 0, 2, 0")])
+def test_a_pad_of_some_axes_runs_between_transposes(axes: str, pads: str, mode: Mode) -> None:
+    """An optimization of onnxruntime puts its pads in the order of all axes, and then fails or pads others."""
+    model = from_proto(
+        onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["": 21]> g (float[N, 3, 4, 4] x) => (y)
+            <int64[{pads.count(",") + 1}] pads = {{{pads}}}, int64[{axes.count(",") + 1}] axes = {{{axes}}}>
+            {{ t = Transpose<perm = [0, 3, 1, 2]>(x) p = Pad(t, pads, , axes) y = Transpose<perm = [0, 2, 3, 1]>(p) }}
+            """)
+    )
+    x = np.arange(96, dtype=np.float32).reshape(2, 3, 4, 4)
+    wide = np.pad(x.transpose(0, 3, 1, 2), ((0, 0), (0, 0), (1, 2), (0, 3))).transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(qonnx_core.compile_model(model, mode=mode).run({"x": x})["y"], wide)
 
 
 @pytest.mark.parametrize("numbers", ["float[2] s = {2, 2}", "int64[2] s = {8, 8}"])

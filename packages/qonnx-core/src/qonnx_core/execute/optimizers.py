@@ -27,6 +27,7 @@ _INEXACT = (
 # These are wrong, so no mode has them: the first makes one grid of two in a row, the others know the zero points of
 # integers of 8 and 16 bits alone. Seen in onnxruntime 1.32.
 _WRONG = ("DoubleQDQPairsRemover", "ReluQuantRewrite", "ClipQuantRewrite")
+_PAD_AXES = 3  # the input of a Pad that lists axes
 _MOVE_TRANSPOSES = ("TransposeOptimizer", "TransposeOptimizer_CPUExecutionProvider")
 
 
@@ -35,18 +36,20 @@ class Obstacles:
     """What a graph holds past which a Transpose must not be moved.
 
     Attributes:
-        resizes_axes: a Resize lists some axes; its scales or sizes end up in the order of all axes, which is wrong.
+        lists_axes: a Resize or Pad lists axes; its numbers end up in the order of all axes, which is wrong.
         reduces: something is summed along axes; the sum is taken in another order where these move.
     """
 
-    resizes_axes: bool = False
+    lists_axes: bool = False
     reduces: bool = False
 
     def see(self, node: ir.Node) -> None:
         """Look at a node and the graphs inside it."""
         op_type = node.op_type
         if op_type == "Resize":
-            self.resizes_axes |= "axes" in node.attributes
+            self.lists_axes |= "axes" in node.attributes
+        elif op_type == "Pad":
+            self.lists_axes |= len(node.inputs) > _PAD_AXES and node.inputs[_PAD_AXES] is not None
         elif op_type.startswith("Reduce"):
             self.reduces = True
         for graph in graphs_in(node):
@@ -65,6 +68,6 @@ class Obstacles:
 def left_out(mode: Mode, obstacles: Obstacles) -> list[str]:
     """Return the names of the optimizations that onnxruntime is not to do on a graph."""
     names = [*_WRONG, *(_INEXACT if mode == "exact" else ())]
-    if obstacles.resizes_axes or (obstacles.reduces and mode == "exact"):
+    if obstacles.lists_axes or (obstacles.reduces and mode == "exact"):
         names += _MOVE_TRANSPOSES
     return names
