@@ -38,6 +38,8 @@ def test_no_tensor_leaves_its_range(part: int, grid: str) -> None:
             except QonnxError:
                 continue
             for name, array in arrays.items():
+                if name not in found:
+                    continue  # an output that is constant
                 if isinstance(array, np.ndarray) and array.dtype.kind in "fiub" and array.size:
                     _check(found[name], array.astype(np.float64), f"{example.name}: {name}")
                     checked += 1
