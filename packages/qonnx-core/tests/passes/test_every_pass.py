@@ -1,4 +1,4 @@
-"""Every pass of the catalog has something to do on random graphs, and keeps its contract where it has.
+"""Every pass of the catalog has something to do on random graphs, keeps its contract where it has, and is linear.
 
 The graphs are those of kind ``varied``, written in an opset from 9 to 23 and read back, with a batch of 1, of any size
 and of 3. Their data are whole numbers on grids, so that sums are exact in float32 in any order.
@@ -6,6 +6,7 @@ and of 3. Their data are whole numbers on grids, so that sums are exact in float
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,8 +47,10 @@ from qonnx_core.passes.quantize.fixed_point_params import FixedPointQuantizePara
 from qonnx_core.passes.quantize.quantize_graph import QuantizeGraph
 from qonnx_core.passes.rebalance_im2col import RebalanceIm2Col
 from qonnx_core.passes.remove_unused import RemoveUnused
+from qonnx_core.testing.deep_network import deep_network
 from qonnx_core.testing.pass_contract import Arrays, check_pass
 from qonnx_core.testing.random_graphs import RandomGraph, random_graph
+from qonnx_core.testing.work import check_linear
 
 SEEDS = range(90)
 FEWEST, ENOUGH = 2, 5  # graphs on which a pass has to have something to do, and after which it was tried enough
@@ -238,6 +241,20 @@ def test_a_pass_has_something_to_do_and_keeps_its_contract(case: Case) -> None:
         if fired == ENOUGH:
             break
     assert fired >= FEWEST, f"{case.step.name}: has something to do on {fired} of {len(SEEDS)} random graphs"
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: f"{case.step.name}")
+def test_the_work_of_a_pass_is_linear_in_the_graph(case: Case) -> None:
+    def work(blocks: int) -> Callable[[], object]:
+        model = deep_network(blocks)
+        case.prepare(model)
+        return lambda: run(model)
+
+    def run(model: ir.Model) -> None:
+        with contextlib.suppress(InvalidInput, Unsupported):  # the network has nothing for it: a look was taken
+            case.step.run(model)
+
+    check_linear(work, 6)
 
 
 def test_the_samples_of_an_opened_batch_are_those_of_the_model_one_by_one() -> None:

@@ -133,9 +133,10 @@ def _initializer(graph: ir.Graph, old: ir.Value, tensor: ir.TensorProtocol) -> i
 
 
 def _swap(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
-    for index, output in enumerate(graph.outputs):
-        if output is old:
-            graph.outputs[index] = new
+    if old.is_graph_output():
+        for index, output in enumerate(graph.outputs):
+            if output is old:
+                graph.outputs[index] = new
     old.replace_all_uses_with(new)
 
 
@@ -164,19 +165,21 @@ def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[ir.Value, NDArray[A
             copies[old] = new
         twins.append(twin)
     frontier = _frontier(nodes)
-    outputs = [copies[value] for value in frontier]
-    for index, value in enumerate(frontier):
+    outputs = []
+    for value in frontier:
         carrier = None if value.dtype is None else _CARRIERS.get(value.dtype)
-        if carrier is not None:
-            twins.append(ir.node("Cast", [outputs[index]], {"to": int(carrier)}))
-            outputs[index] = twins[-1].outputs[0]
-            outputs[index].name, outputs[index].dtype = f"{value.name}/carried", carrier
+        attributes = [] if carrier is None else [ir.AttrInt64("to", int(carrier))]
+        twin = ir.Node("", "Identity" if carrier is None else "Cast", [copies[value]], attributes)
+        outputs.append(twin.outputs[0])
+        outputs[-1].name = f"{value.name}/carried"
+        outputs[-1].type = value.type if carrier is None else ir.TensorType(carrier)
+        twins.append(twin)
     graph = ir.Graph(
-        [], outputs, nodes=twins, initializers=initializers, name="constants",
-        opset_imports=dict(model.opset_imports),
-    )  # fmt: skip
+        [], [], nodes=twins, initializers=initializers, name="constants", opset_imports=model.opset_imports
+    )
     part = ir.Model(graph, ir_version=max(model.ir_version, 10))
     lower(part)
+    graph.outputs.extend(outputs)  # not before: to take a node out of a graph is to look at all outputs
     if not frontier:
         return {}
     try:
