@@ -235,4 +235,4 @@ def _joined(entries: Iterable[str]) -> str:
 
 def _collapsed(entries: Iterable[T]) -> tuple[T, ...]:
     values = tuple(entries)
-    return values[:1] if len(set(values)) == 1 else values
+    return values[:1] if all(value == values[0] for value in values) else values

@@ -40,17 +40,21 @@ ZERO, ONE = Fraction(0), Fraction(1)
 
 def affine(x: Extent, gains: Reals | None, offsets: Reals | None) -> Extent:
     """Return ``x * gains + offsets``: the integers stay up to their sign, their scale and offset change."""
-    interval, lattice = x.interval, x.lattice
+    lattice = x.lattice
+    if lattice is not None:
+        if gains is not None:
+            lattice = _scaled(lattice, gains)
+        if offsets is not None:
+            lattice = replace(lattice, offset=np.asarray(lattice.offset + offsets, object))
+        if not x.rounded:
+            return on_lattice(lattice, x.axis)
+    interval = x.interval
     if gains is not None:
         interval = intervals.product_of(interval, floats(gains))
-        if lattice is not None:
-            lattice = _scaled(lattice, gains)
+        if x.rounded and all(gain == 0 for gain in gains.flat):
+            x = replace(x, rounded=False)
     if offsets is not None:
         interval = intervals.sum_of(interval, floats(offsets))
-        if lattice is not None:
-            lattice = replace(lattice, offset=np.asarray(lattice.offset + offsets, object))
-    if gains is not None and x.rounded and all(gain == 0 for gain in gains.flat):
-        x = replace(x, rounded=False)
     return between(interval, x.axis, x.reason) if lattice is None else kept(x, interval, lattice)
 
 
@@ -70,7 +74,7 @@ def _scaled(lattice: Lattice, gains: Reals) -> Lattice:
     sizes[signs == 0] = ONE  # a channel that is always 0 keeps its scale
     low, high = np.where(signs < 0, -lattice.high, lattice.low), np.where(signs < 0, -lattice.low, lattice.high)
     return Lattice(
-        np.asarray(lattice.scale * sizes, object), np.asarray(lattice.offset * gains, object),
+        np.asarray(sizes * lattice.scale, object), np.asarray(gains * lattice.offset, object),
         np.where(signs == 0, 0, low), np.where(signs == 0, 0, high), lattice.datatype if (signs > 0).all() else None,
     )  # fmt: skip
 

@@ -44,15 +44,12 @@ def reals(numbers: Sequence[Real], shape: Sequence[int] = ()) -> Reals:
 
 def each(function: Callable[..., Any], *arrays: npt.NDArray[Any]) -> npt.NDArray[np.object_]:
     """Return the function of the elements of broadcast arrays of exact numbers, called once for the same objects."""
-    spread = np.broadcast_arrays(*arrays)
-    known: dict[tuple[int, ...], Any] = {}
-    result = np.empty(spread[0].size, object)
-    for position, elements in enumerate(zip(*(array.reshape(-1) for array in spread), strict=True)):
-        key = tuple(id(element) for element in elements)
-        if key not in known:
-            known[key] = function(*elements)
-        result[position] = known[key]
-    return result.reshape(spread[0].shape)
+    shape = np.broadcast_shapes(*map(np.shape, arrays))
+    columns = [np.broadcast_to(array, shape).reshape(-1).tolist() for array in arrays]
+    keys = list(zip(*(map(id, column) for column in columns), strict=True))
+    elements = dict(zip(keys, zip(*columns, strict=True), strict=True))
+    known = {key: function(*found) for key, found in elements.items()}
+    return np.fromiter(map(known.__getitem__, keys), object, len(keys)).reshape(shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +82,7 @@ class Lattice:
         return self._end(self.low, scale, offset), self._end(self.high, scale, offset)
 
     def _end(self, k: IntArray, scale: Pair, offset: Pair) -> Pair:
-        numbers = k.astype(np.float64)
+        numbers = np.asarray(k.astype(np.float64))
         below, above = intervals.sum_of(intervals.product_of(scale, (numbers, numbers)), offset)
         # 255 * (1 / 255) is a float64 though 1 / 255 is none
         wide = np.argwhere((below != above) & ((scale[0] != scale[1]) | (offset[0] != offset[1])))
@@ -241,17 +238,18 @@ def moved(x: Extent, sizes: Sequence[int], function: Callable[[IntArray], IntArr
 def enclosed(value: Real) -> tuple[float, float]:
     """Return the float64 that is the value, twice, or two around it."""
     if isinstance(value, Fraction):
-        bottom = value.denominator
-        short = not bottom & (bottom - 1) and bottom.bit_length() < 900 and value.numerator.bit_length() <= 53
-        if short or value == 0:
-            return float(value), float(value)
+        top, bottom = value.as_integer_ratio()
+        short = not bottom & (bottom - 1) and bottom.bit_length() < 900 and top.bit_length() <= 53
+        if short or not top:
+            return top / bottom, top / bottom
     return exact.float_bounds(value)
 
 
 def floats(values: Reals) -> Pair:
-    """Return bounds of exact numbers."""
-    pairs = np.asarray(list(each(enclosed, values).reshape(-1)), np.float64).reshape(-1, 2)
-    return pairs[:, 0].reshape(values.shape), pairs[:, 1].reshape(values.shape)
+    """Return bounds of exact numbers; one array twice where float64 holds them all."""
+    pairs = np.asarray(each(enclosed, values).reshape(-1).tolist(), np.float64).reshape(-1, 2)
+    below, above = (pairs[:, side].reshape(values.shape) for side in (0, 1))
+    return (below, below) if (below == above).all() else (below, above)
 
 
 def _alike(array: Reals, axes: tuple[int, ...], keep: bool) -> Reals | None:

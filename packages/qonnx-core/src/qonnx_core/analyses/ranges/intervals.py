@@ -22,6 +22,8 @@ _UNIT_ROUNDOFF = 2.0**-53
 
 
 def _outwards(value: FloatArray, exact: npt.NDArray[np.bool_]) -> Pair:
+    if exact.all():
+        return value, value
     return np.where(exact, value, np.nextafter(value, -np.inf)), np.where(exact, value, np.nextafter(value, np.inf))
 
 
@@ -39,10 +41,10 @@ def multiply(a: FloatArray, b: FloatArray) -> Pair:
     with np.errstate(all="ignore"):
         zero = (a == 0) | (b == 0)
         value = np.where(zero, 0.0, a * b)
-        error = ((_high(a) * _high(b) - value) + _high(a) * _low(b) + _low(a) * _high(b)) + _low(a) * _low(b)
-        safe = (
-            (np.abs(value) > _SMALLEST) & (np.abs(a) < _LARGEST) & (np.abs(b) < _LARGEST) & (np.abs(value) < _LARGEST)
-        )
+        (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
+        error = ((a_high * b_high - value) + a_high * b_low + a_low * b_high) + a_low * b_low
+        size = np.abs(value)
+        safe = (size > _SMALLEST) & (np.maximum(np.maximum(np.abs(a), np.abs(b)), size) < _LARGEST)
         return _outwards(value, zero | np.isinf(a) | np.isinf(b) | (safe & (error == 0)))
 
 
@@ -54,32 +56,42 @@ def divide(a: FloatArray, b: FloatArray) -> Pair:
         return _outwards(value, ((low == a) & (high == a)) | np.isinf(a) | np.isinf(b))
 
 
-def _high(a: FloatArray) -> FloatArray:
+def _halves(a: FloatArray) -> Pair:
+    """Return the leading and the trailing bits of numbers, whose sum they are."""
     spread = _SPLIT * a
-    return np.asarray(spread - (spread - a))
+    high = np.asarray(spread - (spread - a))
+    return high, np.asarray(a - high)
 
 
-def _low(a: FloatArray) -> FloatArray:
-    return np.asarray(a - _high(a))
+def _ends(a: Pair) -> tuple[FloatArray, ...]:
+    """Return the two bounds, or one where they are the same array."""
+    return a if a[0] is not a[1] else a[:1]
+
+
+def _hull(corners: list[Pair]) -> Pair:
+    """Return the interval that holds the intervals."""
+    if len(corners) == 1:
+        return corners[0]
+    return np.minimum.reduce([c[0] for c in corners]), np.maximum.reduce([c[1] for c in corners])
 
 
 def sum_of(a: Pair, b: Pair) -> Pair:
     """Return the interval of ``x + y`` for x in a and y in b."""
+    if a[0] is a[1] and b[0] is b[1]:
+        return add(a[0], b[0])
     return add(a[0], b[0])[0], add(a[1], b[1])[1]
 
 
 def product_of(a: Pair, b: Pair) -> Pair:
     """Return the interval of ``x * y`` for x in a and y in b."""
-    corners = [multiply(x, y) for x in a for y in b]
-    return np.minimum.reduce([c[0] for c in corners]), np.maximum.reduce([c[1] for c in corners])
+    return _hull([multiply(x, y) for x in _ends(a) for y in _ends(b)])
 
 
 def quotient_of(a: Pair, b: Pair) -> Pair:
     """Return the interval of ``x / y`` for x in a and y in b; everything where b holds 0."""
     open_ = (b[0] <= 0) & (b[1] >= 0)
-    safe = np.where(open_, 1.0, b[0]), np.where(open_, 1.0, b[1])
-    corners = [divide(x, y) for x in a for y in safe]
-    low, high = np.minimum.reduce([c[0] for c in corners]), np.maximum.reduce([c[1] for c in corners])
+    safe = [np.where(open_, 1.0, end) for end in _ends(b)]
+    low, high = _hull([divide(x, y) for x in _ends(a) for y in safe])
     unknown = open_ | np.isnan(low) | np.isnan(high)
     return np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high)
 

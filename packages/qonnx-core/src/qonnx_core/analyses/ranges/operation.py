@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import onnx_ir as ir
 
-from qonnx_core.analyses.ranges.extent import Extent, Lattice, Reals, Shape, each, on_lattice, reals
+from qonnx_core.analyses.ranges.extent import Extent, Lattice, Reals, Shape, on_lattice, reals
 from qonnx_core.analyses.ranges.intervals import FloatArray
 from qonnx_core.errors import Unsupported
 from qonnx_core.passes.streamline.constants import Constant
@@ -118,7 +118,7 @@ def numbers_of(constant: Constant) -> FloatArray:
 
 def exact_numbers(constant: Constant) -> Reals:
     """Return a constant as exact numbers."""
-    scale, mantissa = (each(_fraction, array.astype(object)) for array in (constant.scale, constant.mantissa))
+    scale, mantissa = (_fractions(array) for array in (constant.scale, constant.mantissa))
     return scale * mantissa if constant.scale.size > 1 or constant.scale.reshape(-1)[0] != 1 else mantissa
 
 
@@ -135,12 +135,15 @@ def of_constant(constant: Constant) -> Extent:
         shift += 1
     if not numbers.size or shift > 32 or digits * 2.0**shift >= 2.0**32 or not (constant.scale > 0).all():
         return plain
-    scale = each(_fraction, constant.scale.astype(object)) * Fraction(1, 1 << shift)
+    scale = _fractions(constant.scale) * Fraction(1, 1 << shift)
     ints = np.ldexp(mantissa, shift).astype(np.int64)
     offset = reals([Fraction(0)], (1,) * numbers.ndim) if numbers.ndim else np.asarray(Fraction(0), object)
     found = on_lattice(Lattice(np.asarray(scale, object), offset, ints, ints, constant.datatype), axis)
     return Extent(numbers, numbers, axis, found.lattice, "", shape=numbers.shape)
 
 
-def _fraction(number: float) -> Fraction:
-    return Fraction(number)
+def _fractions(array: FloatArray) -> Reals:
+    """Return numbers as rationals; equal numbers are one object."""
+    numbers = array.reshape(-1).tolist()
+    known = {number: Fraction(*number.as_integer_ratio()) for number in set(numbers)}
+    return np.fromiter(map(known.__getitem__, numbers), object, len(numbers)).reshape(array.shape)

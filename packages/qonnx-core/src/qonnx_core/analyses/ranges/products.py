@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -45,6 +46,8 @@ from qonnx_core.verify.bounded import unit_of
 
 #: Products of two tensors are followed element by element up to so many; beyond, rows and columns are taken as alike.
 _MAX_PRODUCTS = 1 << 24
+#: So many weights are looked at in one go.
+_MAX_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,31 +152,24 @@ def _integers(x: Lattice, weights: Linear) -> _Sums:
             raise Unsupported("its padding is 0, which lies on no grid with its input")
         x = finer
     found = integer_weights(weights.quantized)  # [J * T, G * O]
-    ints = found.weights.reshape(per_group, taps, groups, outputs).transpose(2, 0, 3, 1)  # [G, J, O, T]
+    ints = found.weights.reshape(per_group, taps, groups, outputs).transpose(2, 3, 0, 1)  # [G, O, J, T]
     rows = _per_input(found.row, per_group, taps)
     scale, offset, low, high = (
         np.broadcast_to(array, (groups * per_group,)).reshape(groups, per_group) for array in x.arrays
     )
     units, factors = _factors(scale, rows)
-    folded = ints * factors[:, :, None, None] if (factors != 1).any() else ints
-    lows, highs, below, above = [], [], [], []
-    flat = folded.reshape(groups, per_group, outputs * taps)
-    padding = np.zeros((groups, outputs * taps), np.int64)
+    folded = ints * factors[:, None, :, None] if (factors != 1).any() else ints
+    padding = np.zeros((groups * outputs, taps), np.int64)
     if not weights.whole:
         zeros = _zero_points(scale, offset)
         if zeros.any():
-            padding = np.asarray((zeros[:, None, :] @ flat)[:, 0])
-    step = max(1, (1 << 22) // max(groups * per_group, 1))
-    for start in range(0, outputs * taps, step):
-        part = flat[:, :, start : start + step]
-        found_range = ranges.matmul_range(low[:, None, :], high[:, None, :], part, None)
-        lows.append(found_range[0][:, 0])
-        highs.append(found_range[1][:, 0])
-        partial = ranges.partial_sums_range(low[:, None, :], high[:, None, :], part)
-        below.append(partial[0])
-        above.append(partial[1])
-    parts = [np.concatenate(p, axis=1).reshape(groups * outputs, taps) for p in (lows, highs, below, above)]
-    padding = padding.reshape(groups * outputs, taps)
+            padding = ranges.matmul_range(zeros[:, None], zeros[:, None], folded, None)[0].reshape(padding.shape)
+    step = max(1, _MAX_AT_ONCE // max(groups * per_group * taps, 1))
+    sides = zip(*(
+        chain(*ranges.matmul_ranges(low[:, None], high[:, None], folded[:, start : start + step]))
+        for start in range(0, outputs, step)
+    ), strict=True)  # fmt: skip
+    parts = [np.concatenate(side, axis=1).reshape(groups * outputs, taps) for side in sides]
     if sum(float(np.abs(p).max(initial=0)) for p in (*parts, padding)) * taps >= LIMIT:
         raise Unsupported("its sums exceed 2**53 and are no longer exact in float64; use fewer bits")
     least = _over_patterns(parts[0], padding, weights.masks, np.minimum).astype(np.int64)
@@ -182,10 +178,9 @@ def _integers(x: Lattice, weights: Linear) -> _Sums:
         _over_patterns(part, pick(padding, 0), weights.masks, pick).astype(np.int64)
         for part, pick in zip(parts[2:], (np.minimum, np.maximum), strict=True)
     ]
-    sums = PartialSums(some[0], some[1])
     gains = _gains(units, found, groups * outputs)
     offsets = _offsets(found, ints, offset, weights)
-    return _Sums(Lattice(gains, offsets, least, most), sums)
+    return _Sums(Lattice(gains, offsets, least, most), PartialSums(some[0], some[1]))
 
 
 def _per_input(row: Sequence[Real], per_group: int, taps: int) -> list[Real]:
@@ -252,7 +247,7 @@ def _offsets(found: IntegerWeights, ints: IntArray, offset: Reals, weights: Line
     result: list[Real] = []
     for g in range(groups):
         column = tuple(at(found.column, g * outputs + o) for o in range(outputs))
-        totals = offsets_of(ints[g].sum(axis=2), tuple(rows), tuple(offset[g]), column)
+        totals = offsets_of(ints[g].sum(axis=2).T, tuple(rows), tuple(offset[g]), column)
         result += [at(totals, o) for o in range(outputs)]
     return reals(result)
 
@@ -272,7 +267,7 @@ def _matrix(x: Extent, weights: Constant, axis: int) -> Extent:
         rows = 1
     parts = [_row(x, known, row) for row in range(rows)]
     layer = Linear(
-        weights.mantissa.reshape(1, count, outputs, 1), _scale_of(weights, (1, count, outputs, 1)),
+        weights.mantissa.reshape(1, count, outputs, 1), weights.scale.reshape(1, *weights.scale.shape, 1),
         Constant(weights.mantissa, _ranked2(weights.scale), weights.datatype), np.ones((1, 1), bool),
     )  # fmt: skip
     results = [linear(part, layer, axis) for part in parts]
@@ -327,9 +322,18 @@ def _stacked_reals(rows: list[Reals], lead: tuple[int, ...]) -> Reals:
 
 
 def _scale_of(weights: Constant, shape: tuple[int, ...]) -> FloatArray:
-    if weights.scale.size == 1:
-        return weights.scale.reshape((1,) * len(shape))
-    return np.broadcast_to(weights.scale, weights.mantissa.shape).reshape(shape)
+    """Return the scale of reshaped weights; an axis of size 1 stands for all positions along it.
+
+    ``shape`` splits the first axis of the weights in two, or adds an axis in front, and joins those behind the second.
+    """
+    scale = weights.scale
+    if scale.size == 1:
+        return scale.reshape((1,) * len(shape))
+    kernel = scale.shape[2:]
+    if prod(kernel) not in (1, shape[3]):
+        scale = np.broadcast_to(scale, (*scale.shape[:2], *weights.shape[2:]))
+    first = shape[:2] if scale.shape[0] == shape[0] * shape[1] else (1, 1)
+    return scale.reshape((*first, scale.shape[1], -1))
 
 
 def _ranked2(scale: FloatArray) -> FloatArray:
@@ -544,7 +548,10 @@ def _layer(weights: Constant, shape: tuple[int, ...], order: tuple[int, ...], ma
     def flat(array: FloatArray) -> FloatArray:  # [J * T, G * O]
         return array.transpose(1, 3, 0, 2).reshape(per_group * taps, groups * outputs)
 
-    table = np.ones((1, 1)) * scale.reshape(-1)[:1] if scale.size == 1 else flat(scale)
+    scales = scale.transpose(1, 3, 0, 2)  # either pair of axes is one number where all are alike
+    rows = (1, 1) if scales.shape[:2] == (1, 1) else (per_group, taps)
+    columns = (1, 1) if scales.shape[2:] == (1, 1) else (groups, outputs)
+    table = np.broadcast_to(scales, (*rows, *columns)).reshape(prod(rows), prod(columns))
     return Linear(mantissa, scale, Constant(flat(mantissa), table, weights.datatype), masks)
 
 

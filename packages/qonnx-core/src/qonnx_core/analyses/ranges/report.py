@@ -161,7 +161,8 @@ def _described(name: str, op_type: str, extent: Extent, given: Grid | None) -> T
             for side, pick in zip(extent.sums.total, (np.min, np.max), strict=True)
         ]  # fmt: skip
         ends = [[int(k) for k in side] for side in sums]
-        accumulators = tuple(smallest_datatype(a, b) for a, b in zip(*ends, strict=True))
+        found = {pair: smallest_datatype(*pair) for pair in set(zip(*ends, strict=True))}
+        accumulators = tuple(found[pair] for pair in zip(*ends, strict=True))
         accumulator = smallest_datatype(min(ends[0]), max(ends[1]))
         partial = smallest_datatype(
             min(int(extent.sums.low.min()), *ends[0]), max(int(extent.sums.high.max()), *ends[1])
@@ -254,7 +255,7 @@ def _grid(lattice: Lattice, axis: int) -> tuple[Grid | None, str]:
         parts: tuple[Real, Real] = gain, shift
         if not isinstance(parts[0], Fraction) or not isinstance(parts[1], Fraction):
             return None, "its scale is irrational (batch normalization without a quantizer behind it)"
-        zero = -parts[1] / parts[0]
+        zero = -parts[1] / parts[0] if parts[1] else parts[1]
         zeros.append(int(zero) if zero.denominator == 1 else 0)
         scales.append(parts[0])
         offsets.append(Fraction(0) if zero.denominator == 1 else parts[1])

@@ -43,7 +43,12 @@ class Constant:
 
     def values(self) -> FloatArray:
         """Return the float32 numbers that an execution sees, as float64."""
-        return (self.mantissa.astype(np.float32) * self.scale.astype(np.float32)).astype(np.float64)
+        return self.single().astype(np.float64)
+
+    def single(self) -> npt.NDArray[np.float32]:
+        """Return the float32 numbers that an execution sees."""
+        numbers = self.mantissa.astype(np.float32)
+        return numbers if (self.scale == 1).all() else numbers * self.scale.astype(np.float32)
 
     def fraction(self, position: int) -> Fraction:
         """Return one element, by flat position, exactly."""
@@ -67,14 +72,14 @@ def quantized_constant(node: ir.Node, x: Constant, others: list[Constant | None]
     """
     if any(other is None for other in others):
         raise Unsupported("its scale, zero point or bit width is not constant; make them constants")
-    scale = others[0].values().astype(np.float32)  # type: ignore[union-attr]
-    values = x.values().astype(np.float32)
+    scale = others[0].single()  # type: ignore[union-attr]
+    values = x.single()
     if (scale == 0).any():
         raise Unsupported("its scale holds 0; a quantizer divides by the scale. Export the model again")
     if node.op_type == "BipolarQuant":
         signs = np.where(values >= 0, 1.0, -1.0)
         return _scaled(signs, scale, DataType.parse("BIPOLAR"), None)
-    zero = others[1].values().astype(np.float32)  # type: ignore[union-attr]
+    zero = others[1].single()  # type: ignore[union-attr]
     spec = quant_attributes(node, others[2])
     try:
         np.broadcast_shapes(values.shape, scale.shape, zero.shape)
@@ -166,7 +171,7 @@ def evaluate_constant(node: ir.Node, inputs: list[Constant | None]) -> Constant:
             return _moved(first, lambda a: a.reshape(dims), broadcast=True)
         case "Squeeze" | "Unsqueeze" | "Flatten" | "Slice" | "Gather":
             return _moved(first, lambda a: _executed(node, [a, *(c.mantissa for c in arrays[1:])]), broadcast=True)
-    values = [c.values().astype(np.float32) for c in arrays]
+    values = [c.single() for c in arrays]
     with np.errstate(all="ignore"):
         match node.op_type:
             case "Add":

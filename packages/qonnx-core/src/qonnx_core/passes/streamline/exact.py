@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil as _ceil
 from math import floor as _floor
 from math import inf, isqrt, nextafter, sqrt
@@ -29,12 +28,15 @@ class Surd:
         return Surd(-self.p, -self.q, self.d)
 
     def __add__(self, other: Real | int) -> Real:
-        if isinstance(other, (Fraction, int)):
+        if isinstance(other, Fraction):
+            return Surd(self.p + other if self.p else other, self.q, self.d)
+        if isinstance(other, int):
             return Surd(self.p + other, self.q, self.d)
         if isinstance(other, Surd):
-            factor = rational_sqrt(other.d / self.d)
+            factor = _ratio_of_roots(other.d, self.d)
             if factor is not None:
-                return surd(self.p + other.p, self.q + other.q * factor, self.d)
+                p, q = self.p + other.p, self.q + other.q * factor
+                return Surd(p, q, self.d) if q else p
         return Expression("+", (self, other))
 
     __radd__ = __add__
@@ -47,12 +49,13 @@ class Surd:
 
     def __mul__(self, other: Real | int) -> Real:
         if isinstance(other, (Fraction, int)):
-            return surd(self.p * other, self.q * other, self.d)
+            return Surd(self.p * other if self.p else self.p, self.q * other, self.d) if other else Fraction(0)
         if isinstance(other, Surd):
-            factor = rational_sqrt(other.d / self.d)
+            factor = _ratio_of_roots(other.d, self.d)
             if factor is not None:
                 q = other.q * factor
-                return surd(self.p * other.p + self.q * q * self.d, self.p * q + self.q * other.p, self.d)
+                rational, irrational = self.p * other.p + self.q * q * self.d, self.p * q + self.q * other.p
+                return Surd(rational, irrational, self.d) if irrational else rational
         return Expression("*", (self, other))
 
     __rmul__ = __mul__
@@ -110,13 +113,16 @@ def surd(p: Fraction, q: Fraction, d: Fraction) -> Real:
     return Surd(p, q, d) if root is None else p + q * root
 
 
-@lru_cache(maxsize=4096)
 def rational_sqrt(value: Fraction) -> Fraction | None:
     """Return the rational square root of a rational of at least 0, or None where it is irrational."""
-    top, bottom = isqrt(value.numerator), isqrt(value.denominator)
-    if top * top == value.numerator and bottom * bottom == value.denominator:
-        return Fraction(top, bottom)
-    return None
+    squares = value.as_integer_ratio()
+    top, bottom = isqrt(squares[0]), isqrt(squares[1])
+    return Fraction(top, bottom) if (top * top, bottom * bottom) == squares else None
+
+
+def _ratio_of_roots(top: Fraction, bottom: Fraction) -> Fraction | int | None:
+    """Return ``sqrt(top / bottom)``, or None where it is irrational."""
+    return 1 if top is bottom else rational_sqrt(top / bottom)
 
 
 def reciprocal(value: Real | int) -> Real:
@@ -141,7 +147,9 @@ def exponential(value: Real) -> Real:
 
 def sign(value: Real | int) -> int:
     """-1, 0 or 1, decided exactly."""
-    if isinstance(value, (Fraction, int)):
+    if isinstance(value, Fraction):
+        return (value.numerator > 0) - (value.numerator < 0)
+    if isinstance(value, int):
         return (value > 0) - (value < 0)
     if isinstance(value, Surd):
         if sign(value.p) in (0, sign(value.q)):
@@ -184,7 +192,8 @@ def float_bounds(value: Real) -> tuple[float, float]:
             return (1.7e308, inf) if value > 0 else (-inf, -1.7e308)
         return nextafter(middle, -inf), nextafter(middle, inf)
     if isinstance(value, Surd):
-        p, q = float(value.p), float(value.q) * sqrt(float(value.d))
+        (a, b), (c, d), (e, f) = (part.as_integer_ratio() for part in (value.p, value.q, value.d))
+        p, q = a / b, c / d * sqrt(e / f)
         margin = 4e-15 * (abs(p) + abs(q)) + 1e-300
         return p + q - margin, p + q + margin
     low, high = _bounds(value, 96)

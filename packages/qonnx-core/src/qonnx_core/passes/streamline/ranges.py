@@ -21,8 +21,8 @@ LIMIT = 1 << 53
 def smallest_datatype(lo: int, hi: int) -> DataType:
     """Return the smallest INT or UINT type (one unsigned bit is BINARY) that holds both bounds."""
     if lo >= 0:
-        return DataType.parse(f"UINT{max(hi.bit_length(), 1)}")
-    return DataType.parse(f"INT{max((-lo - 1).bit_length(), hi.bit_length()) + 1}")
+        return DataType.unsigned(max(hi.bit_length(), 1))
+    return DataType.integer(max((-lo - 1).bit_length(), hi.bit_length()) + 1)
 
 
 def datatype_of_weights(weights: IntArray) -> DataType:
@@ -49,26 +49,31 @@ def matmul_magnitude(lo: IntArray, hi: IntArray, weights: IntArray, bias: IntArr
 
 def matmul_range(lo: IntArray, hi: IntArray, weights: IntArray, bias: IntArray | None) -> Range:
     """Return the tight range of ``x @ weights + bias`` for x in ``[lo, hi]``, per column."""
-    if matmul_magnitude(lo, hi, weights, bias) >= LIMIT:
-        raise Unsupported("its sums exceed 2**53 and are no longer exact in float64; use fewer bits")
-    positive, negative = np.maximum(weights, 0), np.minimum(weights, 0)
-    low = lo @ positive + hi @ negative
-    high = hi @ positive + lo @ negative
+    low, high = matmul_ranges(lo, hi, weights)[0]
     if bias is not None:
+        if matmul_magnitude(lo, hi, weights, bias) >= LIMIT:
+            raise Unsupported("its sums exceed 2**53 and are no longer exact in float64; use fewer bits")
         low, high = low + bias, high + bias
     return low, high
 
 
-def partial_sums_range(lo: IntArray, hi: IntArray, weights: IntArray) -> Range:
-    """Return the smallest and largest sum of any of the products ``x[k] * weights[k]``, per column.
+def matmul_ranges(lo: IntArray, hi: IntArray, weights: IntArray) -> tuple[Range, Range]:
+    """Return the tight range of ``x @ weights``, and the smallest and largest sum of any of its products, per column.
 
-    ``lo`` and ``hi`` are ``[..., 1, K]``, ``weights`` is ``[..., K, N]``, the result ``[..., N]``. An adder that holds
-    this range holds every partial sum, in any order; one that holds the range of the whole sum needs wrap-around.
+    ``lo`` and ``hi`` are ``[..., K]``, ``weights`` is ``[..., K, N]``, the results ``[..., N]``. An adder that holds
+    the second range holds every partial sum, in any order; one that holds that of the whole sum needs wrap-around.
+    Raises Unsupported for sums of 2**53; below, sums of integers are exact in float64.
     """
-    low, high = np.swapaxes(lo, -1, -2), np.swapaxes(hi, -1, -2)
-    least = np.where(weights > 0, low, high) * weights
-    most = np.where(weights > 0, high, low) * weights
-    return np.minimum(least, 0).sum(axis=-2), np.maximum(most, 0).sum(axis=-2)
+    ends = np.stack([lo, hi, np.minimum(lo, 0), np.maximum(hi, 0)], axis=-2).astype(np.float64)
+    turned = ends[..., [1, 0, 3, 2], :]
+    numbers = weights.astype(np.float64)
+    rising, falling = np.maximum(numbers, 0), np.minimum(numbers, 0)
+    sums = ends @ rising + turned @ falling
+    largest = np.maximum(np.abs(lo), np.abs(hi)).astype(np.float64)[..., None, :]
+    if float((largest @ rising - largest @ falling).max(initial=0.0)) >= LIMIT:
+        raise Unsupported("its sums exceed 2**53 and are no longer exact in float64; use fewer bits")
+    low, high, least, most = (sums[..., row, :].astype(np.int64) for row in range(4))
+    return (low, high), (least, most)
 
 
 def thresholds_range(lo: IntArray, hi: IntArray, thresholds: IntArray, base: int, step: int) -> Range:

@@ -105,7 +105,7 @@ def _batch_normalization(node: ir.Node, constants: Inputs, read: ReadParams) -> 
             raise Unsupported("variance + epsilon is not above 0; the batch normalization is not defined there")
         gain = exact.surd(ZERO, at(scale, c) / radicand, radicand)  # type: ignore[arg-type]
         gains.append(gain)
-        offsets.append(at(bias, c) - at(mean, c) * gain)
+        offsets.append(gain * -at(mean, c) + at(bias, c))
     return Affine(shared(gains), shared(offsets))
 
 
