@@ -54,3 +54,13 @@ def test_an_operator_without_a_new_form_is_refused_by_name() -> None:
     { y = GroupNormalization<num_groups = 2>(x, s, b) }"""
     with pytest.raises(Unsupported, match=r"y \(GroupNormalization\): is of opset 18, with parameters for each group"):
         from_proto(onnx.parser.parse_model(text))
+
+
+def test_the_mask_of_an_old_dropout_has_no_type_left_over_and_is_refused_where_it_is_read() -> None:
+    text = """<ir_version: 4, opset_import: ["": 9]> g (float[N, 4] x) => (float[N, 4] y, float[N, 4] z)
+    { y, m = Dropout<ratio = 0.5>(x) z = Pad<pads = [0, 0, 0, 0]>(RESULT) }"""
+    model = from_proto(onnx.parser.parse_model(text.replace("RESULT", "y")))
+    (node,) = (node for node in model.graph if node.op_type == "Dropout")
+    assert len(node.outputs) == 1
+    with pytest.raises(Unsupported, match=r"y \(Dropout\): gives its mask, which opset 9 leaves open"):
+        from_proto(onnx.parser.parse_model(text.replace("RESULT", "m")))

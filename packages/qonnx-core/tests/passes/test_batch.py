@@ -29,6 +29,7 @@ ALIKE = {
     "add_leading_one": ("1,4", "y = Mul(lead, x)"),
     "where": ("1,4", "g = Greater(x, two) y = Where(g, x, row)"),
     "clip": ("1,4", "y = Clip(x, zp, two)"),
+    "shrink": ("1,4", "s = Sinh(x) y = Shrink(s)"),
     "dropout": ("1,4", "r = Constant<value = float {0.5}>() t = Constant<value = bool {0}>() d = Dropout(x, r, t) "
         "y = Softmax<axis=1>(d)"),
     "matmul": ("1,4", "y = MatMul(x, w)"),

@@ -214,6 +214,14 @@ def test_an_unknown_tensor_is_refused_by_name() -> None:
         ExposeIntermediates(("Q*",)).run(model)
 
 
+def test_an_exposed_tensor_of_known_type_alone_gets_its_shape() -> None:
+    model = build("g (float[N, 3] x) => (y) { a = Neg(x) y = Relu(a) }")
+    a = model.graph[0].outputs[0]
+    a.type, a.shape = ir.TensorType(ir.DataType.FLOAT), None
+    assert ExposeIntermediates(("a",)).run(model) == 1
+    assert str(a.shape) == "[N,3]"
+
+
 @pytest.mark.parametrize(
     ("step", "outputs"),
     [

@@ -181,6 +181,13 @@ def _softmax(site: _Site, version: int) -> None:
 
 def _dropout(site: _Site, version: int) -> None:
     """Inference only: the ratio changes nothing, but stays readable."""
+    if version < 10 and len(site.node.outputs) > 1:  # its mask is of the type of the data
+        if any(mask.uses() or mask.is_graph_output() for mask in site.node.outputs[1:]):
+            raise Unsupported(
+                f"{site.node.name} (Dropout): gives its mask, which opset {version} leaves open outside of training; "
+                "expected the inference form. Export the model in evaluation mode."
+            )
+        site.node.resize_outputs(1)
     ratio = site.take("ratio")
     if isinstance(ratio, float):
         site.add(site.constant(np.asarray(ratio, dtype=np.float32)), 1)

@@ -9,14 +9,14 @@ import onnx_ir as ir
 from qonnx_core.ir.constants import constant_tensor
 from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import has_graphs, is_standard
-from qonnx_core.passes.batch_rules import ELEMENTWISE, REDUCE, Call, Shape, known_shape, treats_samples_alike
+from qonnx_core.passes.batch_rules import REDUCE, Call, Shape, known_shape, treats_samples_alike
+from qonnx_core.passes.elementwise import ELEMENTWISE
 
 _RANK_OF_FIRST = frozenset((
     "AveragePool", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "Dropout",
     "GlobalAveragePool", "GlobalMaxPool", "InstanceNormalization", "LRN", "LayerNormalization", "LogSoftmax", "MaxPool",
     "Pad", "Resize", "Slice", "Softmax", "SpaceToDepth", "Split", "Transpose",
 ))  # fmt: skip
-_BROADCAST = frozenset(ELEMENTWISE)
 _REDUCE = frozenset(REDUCE)
 
 
@@ -65,7 +65,7 @@ def _shape_of_result(call: Call, imports: Mapping[str, int]) -> Shape | None:
         return _broadcast(call.shapes) if op is not None and op.broadcasts else None
     if node.op_type == "Constant":
         return known_shape(constant_tensor(node.outputs[0]))
-    if node.op_type in _BROADCAST:
+    if node.op_type in ELEMENTWISE:
         return _broadcast([shape for value, shape in zip(node.inputs, call.shapes, strict=True) if value is not None])
     rank = _rank_of_result(call)
     return None if rank is None else (None,) * rank

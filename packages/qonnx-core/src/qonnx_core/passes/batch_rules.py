@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import has_graphs, is_standard
+from qonnx_core.passes.elementwise import ELEMENTWISE
 
 Shape = tuple[int | None, ...]
 
@@ -236,14 +237,6 @@ def _batch_norm(call: Call) -> bool:
     return call.is_only_first() and not call.node.attributes.get_int("training_mode", 0)
 
 
-ELEMENTWISE = (
-    "Abs", "Add", "And", "Cast", "Ceil", "Celu", "Clip", "Cos", "Div", "Elu", "Equal", "Erf", "Exp", "Floor",
-    "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Less",
-    "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Reciprocal",
-    "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Tanh",
-    "ThresholdedRelu",
-    "Where", "Xor",
-)  # fmt: skip
 _FIRST_ONLY = (
     "AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool", "GlobalMaxPool",
     "InstanceNormalization", "LRN", "SpaceToDepth",

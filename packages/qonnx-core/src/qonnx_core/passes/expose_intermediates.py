@@ -53,7 +53,7 @@ class ExposeIntermediates:
                 raise InvalidInput(f"tensor {pattern!r}: matches none of the graph; expected a name or glob. {hint}")
             chosen.update(dict.fromkeys(found))
         new = [value for value in chosen if not value.is_graph_output()]
-        if any(value.type is None for value in new):
+        if any(value.type is None or value.shape is None for value in new):
             InferShapes().run(model)
         graph.outputs.extend(new)
         return len(new)

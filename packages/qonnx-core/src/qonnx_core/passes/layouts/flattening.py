@@ -12,12 +12,12 @@ from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.builder import Array
 from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import is_standard
+from qonnx_core.passes.elementwise import ELEMENTWISE
 from qonnx_core.passes.layouts.axes import Axes, natural, place_of, same_order, without
 from qonnx_core.passes.layouts.conversion import Conversion
 from qonnx_core.passes.layouts.emitter import stem_of
 from qonnx_core.passes.layouts.regroup import regrouped
 from qonnx_core.passes.layouts.rules import attributes_of
-from qonnx_core.passes.layouts.statics import BROADCASTING, UNARY
 
 Index = NDArray[np.intp]
 
@@ -91,7 +91,7 @@ def _can_move(conversion: Conversion, value: ir.Value) -> bool:
 def _kind(conversion: Conversion, node: ir.Node) -> str:
     """Return ``elementwise``, ``rows`` (parameters with one row per column of the data), or nothing."""
     if is_standard(node):
-        if node.op_type in BROADCASTING or node.op_type in UNARY:
+        if node.op_type in ELEMENTWISE:
             return "elementwise"
         trains = node.attributes.get_int("training_mode", 0) != 0 or len(node.outputs) > 1
         return "rows" if node.op_type == "BatchNormalization" and not trains else ""

@@ -11,8 +11,8 @@ from qonnx_core.ir.permutations import permutation_of
 from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import is_standard
+from qonnx_core.passes.elementwise import BROADCASTING, UNARY
 from qonnx_core.passes.layouts.axes import LETTERS
-from qonnx_core.passes.layouts.statics import BROADCASTING, UNARY
 
 Layout = tuple[str, ...]
 Found = Layout | str | None  # the letters, or the reason why there are none, or nothing to say

@@ -11,10 +11,10 @@ import onnx_ir as ir
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import is_standard
+from qonnx_core.passes.elementwise import ELEMENTWISE
 from qonnx_core.passes.layouts.axes import Axes, moved_sizes, natural, place_of, without
 from qonnx_core.passes.layouts.conversion import Conversion, fitting_permutation
 from qonnx_core.passes.layouts.emitter import stem_of
-from qonnx_core.passes.layouts.statics import BROADCASTING, UNARY
 
 Rule = Callable[[Conversion, ir.Node], bool]
 
@@ -326,7 +326,7 @@ def shape(conversion: Conversion, node: ir.Node) -> bool:
 
 
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(BROADCASTING | UNARY, elementwise),
+    **dict.fromkeys(ELEMENTWISE, elementwise),
     **dict.fromkeys(_REDUCTIONS, reduction),
     **dict.fromkeys(("ArgMax", "ArgMin"), arg_reduction),
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), along_axis(-1)),

@@ -13,19 +13,11 @@ from qonnx_core.ir.constants import constant_array, static_shape
 from qonnx_core.ops.builder import Array
 from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import is_standard
+from qonnx_core.passes.elementwise import BROADCASTING, UNARY
 from qonnx_core.passes.layouts.emitter import Emitter
 
 Move = Callable[[Array], Array]
 
-_BROADCASTING = """
-Add And BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or PRelu
-Pow Sub Sum Where Xor"""
-_UNARY = """
-Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Clip Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid
-HardSwish Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh
-Softplus Softsign Sqrt Tan Tanh ThresholdedRelu"""
-BROADCASTING = frozenset(_BROADCASTING.split())
-UNARY = frozenset(_UNARY.split())
 _MAX_DEPTH = 16  # nodes between a constant and the value; deeper trees are left to constant folding
 
 

@@ -12,19 +12,10 @@ from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import has_graphs, is_standard
+from qonnx_core.passes.elementwise import ELEMENTWISE
 from qonnx_core.passes.prune.movements import MOVEMENTS
 from qonnx_core.passes.prune.slices import Contraction, Slices, label_of
 
-ELEMENTWISE = frozenset(
-    (
-        "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "BitShift", "BitwiseAnd", "BitwiseNot",
-        "BitwiseOr", "BitwiseXor", "Cast", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Div", "Elu", "Equal", "Erf", "Exp",
-        "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN",
-        "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or",
-        "PRelu", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus",
-        "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor",
-    )
-)  # fmt: skip
 _POOLS = frozenset(
     ("AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool", "QuantAvgPool2d")
 )
