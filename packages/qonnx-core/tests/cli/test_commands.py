@@ -113,7 +113,8 @@ def test_clean_writes_a_file_that_stock_onnxruntime_runs(model: Path, samples: P
         (["ingest", "{model}", "--frontend", "torch7"], "torch7: no such frontend"),
         (["info", "{model}", "--input-type", "pixels=UINT8"], "the model has no input pixels"),
         (["info", "{model}", "--input-type", "UINT8*1/0"], "UINT8*1/0"),
-        (["build", "{model}", "-o", "{out}", "--backend", "vhdl"], "backend vhdl: not installed"),
+        (["build", "{model}", "-o", "{out}", "--backend", "vhdl"], "backend vhdl: there is none of this name; found "),
+        (["build", "{model}", "-o", "{out}", "--backend", "fin"], "Did you mean finn?"),
         (["build", "{model}", "-o", "{out}", "--part", "xc9"], "xc9"),
         (
             ["build", "{model}", "-o", "{out}", "--clock-ns", "-1"],

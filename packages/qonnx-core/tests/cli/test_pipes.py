@@ -201,6 +201,8 @@ def test_rules_and_samples_come_from_standard_input(model: Path, tmp_path: Path)
     assert written[0] == written[1]
     done = run("prune", model, "--channels", "-", stdin=b"{nowhere: {0: [1]}}")
     assert b"nowhere" in done.stderr
+    done = run("prune", model, "--channels", "-", stdin=b"{w: [")
+    assert done.stderr.startswith(b"error: standard input: it is no YAML or JSON")
     options = ("--input-type", "UINT2", "-o", tmp_path / "parts", "--json")
     done = run("partition", model, "--rules", "-", *options, stdin=b"default: nobody")
     assert b"nobody" in done.stderr

@@ -48,6 +48,7 @@ def test_results_are_not_written_over_what_is_read(tmp_path: Path) -> None:
         (["clean", ""], "an argument"),
         (["clean", "m.onnx", "-o", ""], "-o"),
         (["clean", "m.onnx", "--output="], "--output"),
+        (["clean", "m.onnx", "-o="], "--output"),
         (["partition", "m.onnx", "--rules", "r.yaml", "--output", ""], "--output"),
         (["stats", "m.onnx", "--data", "x.npy", "--plots", ""], "--plots"),
     ],
@@ -56,6 +57,12 @@ def test_an_empty_word_is_refused_instead_of_meaning_the_current_folder(argument
     done = CliRunner().invoke(app, arguments)
     assert (done.exit_code, done.stdout) == (1, "")
     assert f"error: {place}: is empty; expected a name or a value." in done.stderr
+
+
+def test_an_equal_sign_behind_a_short_option_is_no_part_of_a_name(model: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["clean", str(model), f"-o={tmp_path / 'c.onnx'}"])
+    assert done.exit_code == 0
+    assert (tmp_path / "c.onnx").is_file()
 
 
 def test_a_wrong_number_of_sizes_is_told_with_what_to_write(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_rules_for_one_backend_and_for_a_split():
         ("defualt: finn", r"split: defualt: unknown key 'defualt'; expected default or rules. Did you mean default\?"),
         ("rules: []", r"split: default: the key is missing; expected a value"),
         ("default: 3", r"split: default: Input should be a valid string \(found 3\)"),
-        ("default: [a", r"split: it is no YAML \(.*\); expected keys default and rules"),
+        ("default: [a", r"split: it is no YAML or JSON \(.*\); expected keys default and rules"),
         ("- finn", r"split: found list; expected the keys default and rules"),
         ("", r"split: found NoneType; expected the keys default and rules"),
         (
@@ -76,6 +76,22 @@ def test_a_yaml_tag_is_not_executed():
 def test_lists_nested_without_end_are_refused():
     with pytest.raises(InvalidInput, match="split: it is no YAML"):
         Rules.from_text("[" * 5000, source="split")
+
+
+@pytest.mark.parametrize("end", ["default: *a9", "rules: [{match: {name: *a9}, backend: finn}]"])
+def test_aliases_of_aliases_are_refused(end):
+    lines = ["a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    with pytest.raises(InvalidInput, match="split: holds more than 1000000 values"):
+        Rules.from_text("\n".join([*lines, end]), source="split")
+    with pytest.raises(InvalidInput, match="split: holds more than 1000000 values"):
+        Rules.from_text("default: &a [*a]", source="split")
+
+
+def test_a_long_value_is_shown_in_part():
+    with pytest.raises(InvalidInput) as error:
+        Rules.from_text(f"default: [{'1, ' * 100000}]", source="split")
+    assert len(str(error.value)) < 400
 
 
 def test_a_missing_file_is_said(tmp_path):

@@ -41,6 +41,8 @@ STITCHED = "stitched"
 HOST = "host"
 MISMATCH = "mismatch"
 RUN = "run"
+_OURS = ("finn", "hls4ml")
+"""The backends of this project, each in a package of its own."""
 
 
 class Context:
@@ -102,16 +104,22 @@ class Context:
         """The backends that this build uses; no other one is imported.
 
         Raises:
-            InvalidInput: when a wanted backend is not installed.
+            InvalidInput: when a wanted backend is not installed, or its name is no backend's.
         """
         from qonnx_core import plugins
         from qonnx_core.partition import HOST as HOST_RULE
+        from qonnx_core.partition.rules import near
 
         if self.rules is None:
-            wanted = {"finn", "hls4ml"}
+            wanted = set(_OURS)
         else:
             wanted = {self.rules.default, *(rule.backend for rule in self.rules.rules)} - {HOST_RULE}
         installed = plugins.names("backends")
+        for name in sorted(wanted - {*installed, *_OURS}):
+            hint = near(name, sorted({*installed, *_OURS, MIXED}))
+            raise InvalidInput(
+                f"backend {name}: there is none of this name; found {', '.join(installed) or 'none'}. {hint}"
+            )
         if missing := sorted(wanted - set(installed)):
             raise InvalidInput(
                 f"backend {' and '.join(missing)}: not installed; found {', '.join(installed) or 'none'}. "

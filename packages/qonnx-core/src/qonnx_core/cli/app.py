@@ -51,10 +51,15 @@ class _Group(_BareFlags, TyperGroup):
 
 
 class _Command(_BareFlags, TyperCommand):
-    """A subcommand; no argument or option of any of them is ever empty."""
+    """A subcommand; no argument or option of any of them is ever empty, and ``-o=FILE`` is ``-o FILE``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse empty words, which would stand for the current folder where a path is meant."""
+        options = args.index("--") if "--" in args else len(args)
+        args = [
+            f"--output={word[3:]}" if number < options and word.startswith("-o=") else word
+            for number, word in enumerate(args)
+        ]
         for before, word in zip(["", *args], args, strict=False):
             option = before if not word and before.startswith("-") else word.removesuffix("=")
             if not word or (word.startswith("--") and word.endswith("=")):

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,10 +27,16 @@ from qonnx_core.cli.common import (
 from qonnx_core.cli.data import check_places, text_file
 from qonnx_core.errors import InvalidInput
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
 NAME = "partition"
+LIST = "parts.json"
+_PART = re.compile(r"\d+_[\w.-]+\.onnx(\.data|\.1\.data)?")
 HELP = """Cut a model into parts by the rules of a split.yaml and write each part as a QONNX model of its own.
 
-The names in the rules are those that `qonnx info` prints. Example split.yaml:
+The names in the rules are those that `qonnx info` prints. A second run into the same folder replaces the parts of the
+first, which stand in its parts.json; other files stay. Example split.yaml:
 
   default: hls4ml
   rules:
@@ -40,7 +52,7 @@ def command(
     json_output: JsonOption = False,
 ) -> None:
     """Cut a model into parts."""
-    from qonnx_core import plugins, save
+    from qonnx_core import plugins
     from qonnx_core.build.inputs import input_grids, input_names
     from qonnx_core.partition import Rules
     from qonnx_core.partition import partition as cut
@@ -53,14 +65,59 @@ def command(
     original, cleaned = read_and_clean(model)
     grids = input_grids(cleaned, input_names(original, cleaned), input_types(input_type), None)
     result = cut(cleaned, read_rules, grids, backends=sorted(plugins.backends()))
-    output.mkdir(parents=True, exist_ok=True)
-    written = []
-    for part in result.parts:
-        path = output / f"{part.name}.onnx"
-        save(part.model, path)
-        written.append({"name": part.name, "backend": part.backend, "file": str(path), "nodes": list(part.nodes)})
+    files = _write(output, {f"{part.name}.onnx": part.model for part in result.parts})
+    written = [
+        {"name": part.name, "backend": part.backend, "file": str(file), "nodes": list(part.nodes)}
+        for part, file in zip(result.parts, files, strict=True)
+    ]
     if json_output:
         print_json(written)
     else:
         rows = [(p["name"], p["backend"], len(p["nodes"]), p["file"]) for p in written]
         console().print(table("partitions", ("part", "backend", "nodes", "file"), rows))
+
+
+def _write(folder: Path, models: Mapping[str, ir.Model]) -> list[Path]:
+    """Write models into a folder, all or none, and return their files; those of the run before go, and no others.
+
+    Raises:
+        InvalidInput: the folder cannot be made or written, or a folder stands where a file is to be.
+    """
+    from qonnx_core import save
+    from qonnx_core.formats.writer import check_target, disk_errors, write_whole
+
+    is_new = not folder.exists()
+    try:
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".parts.") as scratch:
+                for name, model in models.items():
+                    check_target(folder / name)
+                    save(model, Path(scratch) / name)
+                made = sorted(path.name for path in Path(scratch).iterdir())
+                before = _listed(folder / LIST)
+                write_whole(folder / LIST, _list_text({*before, *made}))
+                for name in made:
+                    os.replace(Path(scratch) / name, folder / name)
+            for name in before.difference(made):
+                (folder / name).unlink(missing_ok=True)
+            write_whole(folder / LIST, _list_text(made))
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    return [folder / name for name in models]
+
+
+def _list_text(names: Iterable[str]) -> bytes:
+    return f"{json.dumps(sorted(names), indent=2)}\n".encode()
+
+
+def _listed(file: Path) -> set[str]:
+    """Return the names in a list of files that are names a part can have; none where there is no such list."""
+    try:
+        names = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return set()
+    return {name for name in names if isinstance(name, str) and _PART.fullmatch(name)} if type(names) is list else set()

@@ -20,7 +20,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qonnx_core.errors import InvalidInput
-from qonnx_core.rule_files import complaint, rules_mapping, rules_text
+from qonnx_core.rule_files import complaint, rules_mapping, rules_text, source_name
 
 HOST = "host"
 """The owner of nodes that stay float and are computed beside the hardware."""
@@ -85,7 +85,7 @@ class Rules(BaseModel):
             InvalidInput: no such file, no YAML, or unknown, missing or wrong keys; says which and where.
         """
         path = Path(path)
-        return cls.from_text(rules_text(path, "YAML"), source=str(path))
+        return cls.from_text(rules_text(path, "YAML"), source=source_name(path))
 
     @classmethod
     def from_text(cls, text: str, *, source: str = "rules") -> Rules:

@@ -423,7 +423,7 @@ def test_files_of_channels(name: str, text: str, expected: object, tmp_path: Any
 
 
 def test_a_file_of_channels_that_is_none_is_refused(tmp_path: Any) -> None:
-    with pytest.raises(InvalidInput, match=r"none.yaml: cannot be read \(No such file or directory\)"):
+    with pytest.raises(InvalidInput, match=r"none.yaml: cannot be read as rules \(No such file or directory\)"):
         read_channels(tmp_path / "none.yaml")
 
 

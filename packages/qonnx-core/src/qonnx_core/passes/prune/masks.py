@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import yaml
 
 from qonnx_core.errors import InvalidInput
 from qonnx_core.ir.annotations import get_sparsity
 from qonnx_core.passes.base import new_constant
 from qonnx_core.passes.prune.slices import Contraction
+from qonnx_core.rule_files import rules_content, rules_text, source_name
 
 Channels = Mapping[str, Mapping[int, Collection[int]]]
-_MAX_FILE_BYTES = 2**26
 
 
 def read_channels(path: Path) -> dict[str, dict[int, set[int]]]:
@@ -26,18 +24,9 @@ def read_channels(path: Path) -> dict[str, dict[int, set[int]]]:
     Raises:
         InvalidInput: the file cannot be read, or has another form.
     """
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise InvalidInput(f"{path}: is larger than {_MAX_FILE_BYTES} bytes; expected a list of channels.")
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        found = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise InvalidInput(f"{path}: cannot be read ({found}); expected a YAML or JSON file of channels.") from error
-    try:
-        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"{path}: is no YAML or JSON ({' '.join(str(error).split())}). Correct it.") from error
-    return checked_channels(content, str(path))
+    source = source_name(path)
+    content = rules_content(rules_text(path, "YAML or JSON"), source, "YAML or JSON of channels")
+    return checked_channels(content, source)
 
 
 def checked_channels(content: Any, where: str) -> dict[str, dict[int, set[int]]]:

@@ -32,7 +32,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from qonnx_core.errors import InvalidInput, InvalidModel
 from qonnx_core.ir.datatypes import integer_range
 from qonnx_core.ops.rounding import Rounding
-from qonnx_core.rule_files import complaint, rules_mapping, rules_text
+from qonnx_core.rule_files import complaint, rules_mapping, rules_text, source_name
 
 MOST_BITS = 32
 Scale = float | tuple[float, ...] | Literal["max", "data", "product"]
@@ -205,7 +205,7 @@ class QuantizationConfig(BaseModel):
             InvalidInput: no such file, no YAML, or unknown, missing or wrong keys; says which and where.
         """
         path = Path(path)
-        return cls.from_text(rules_text(path, "YAML or JSON"), source=str(path))
+        return cls.from_text(rules_text(path, "YAML or JSON"), source=source_name(path))
 
     @classmethod
     def from_text(cls, text: str, *, source: str = "rules") -> QuantizationConfig:
