@@ -94,6 +94,11 @@ class _Site:
         assert graph is not None
         self.graph = graph
 
+    @property
+    def label(self) -> str:
+        """How messages call the node: by its name, or that of its output."""
+        return self.node.name or self.node.outputs[0].name or ""
+
     def take(self, name: str) -> object | None:
         """Remove an attribute and return its value, or None where it is not there."""
         attribute = self.node.attributes.pop(name, None)
@@ -184,7 +189,7 @@ def _dropout(site: _Site, version: int) -> None:
     if version < 10 and len(site.node.outputs) > 1:  # its mask is of the type of the data
         if any(mask.uses() or mask.is_graph_output() for mask in site.node.outputs[1:]):
             raise Unsupported(
-                f"{site.node.name} (Dropout): gives its mask, which opset {version} leaves open outside of training; "
+                f"{site.label} (Dropout): gives its mask, which opset {version} leaves open outside of training; "
                 "expected the inference form. Export the model in evaluation mode."
             )
         site.node.resize_outputs(1)
@@ -198,7 +203,7 @@ def _batch_normalization(site: _Site, version: int) -> None:
     used = [value.name for value in site.node.outputs[1:] if value.uses() or value.is_graph_output()]
     if spatial == 0 or used:
         raise Unsupported(
-            f"{site.node.name} (BatchNormalization): has {'spatial=0' if spatial == 0 else 'training outputs'}; "
+            f"{site.label} (BatchNormalization): has {'spatial=0' if spatial == 0 else 'training outputs'}; "
             "expected the inference form. Export the model in evaluation mode."
         )
     if len(site.node.outputs) > 1:
@@ -259,7 +264,7 @@ def _resize_11(site: _Site, version: int) -> None:
     site.set_inputs(inputs)
     if site.node.attributes.get_string("coordinate_transformation_mode", "") == "tf_half_pixel_for_nn":
         raise Unsupported(
-            f"{site.node.name or site.node.outputs[0].name} (Resize): places samples by tf_half_pixel_for_nn, which "
+            f"{site.label} (Resize): places samples by tf_half_pixel_for_nn, which "
             "ended with opset 13; expected another mode. Export the model again."
         )
 
@@ -290,7 +295,7 @@ def _group_normalization(site: _Site, version: int) -> None:
         known = constant_tensor(site.node.inputs[index])
         if known is None or not isinstance(channels, int) or channels % groups or known.size != groups:
             raise Unsupported(
-                f"{site.node.name or site.node.outputs[0].name} (GroupNormalization): is of opset {version}, with "
+                f"{site.label} (GroupNormalization): is of opset {version}, with "
                 "parameters for each group; expected constants, and a known number of channels. Export the model "
                 f"again with opset {TARGET_OPSET}."
             )
