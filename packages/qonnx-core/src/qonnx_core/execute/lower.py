@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel, Unsupported
+from qonnx_core.execute.automatic_pads import write_pads
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ops.builder import GraphBuilder
 from qonnx_core.ops.op import DOMAIN, QonnxOp
@@ -15,14 +16,14 @@ from qonnx_core.ops.registry import op_of
 
 
 def lower(model: ir.Model) -> int:
-    """Replace every operator of ours in place; return how many there were.
+    """Replace every operator of ours in place, and padding that runtimes get wrong; return how many there were.
 
     The tensors between operators keep their names. Element types have to be known (see ``InferShapes``).
 
     Raises:
-        Unsupported: an operator belongs to the format, but nothing here defines it.
+        Unsupported: an operator belongs to the format, but nothing here defines it, or a padding is not known.
     """
-    count = 0
+    count = write_pads(model)
     for graph in list(model.graphs()):
         for node in list(graph):
             op = op_of(node, model.opset_imports)

@@ -13,6 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidInput, Unsupported
+from qonnx_core.execute.automatic_pads import needs_pads
 from qonnx_core.execute.constant_steps import compute
 from qonnx_core.execute.element_types import element_type
 from qonnx_core.execute.lower import errors_of
@@ -165,7 +166,7 @@ class PlainGraph:
 
     def _write_node(self, node: ir.Node, version: int) -> None:
         if is_standard(node):
-            if not self._prepared and (has_graphs(node) or not is_current(node, version)):
+            if not self._prepared and (has_graphs(node) or not is_current(node, version) or needs_pads(node)):
                 raise NotReady
             self._define_outputs(node, element_type(node, self._types))
             tensor = constant_tensor(node.outputs[0]) if node.op_type == "Constant" else None

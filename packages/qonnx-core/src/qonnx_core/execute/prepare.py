@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from qonnx_core.execute.automatic_pads import write_pads
 from qonnx_core.execute.debug_names import add_debug_names
 from qonnx_core.execute.inputs import ExpectedInput, expected_inputs
 from qonnx_core.execute.lower import lower
@@ -53,6 +54,7 @@ def prepare(model: ir.Model) -> Prepared:
     copy = normalized_copy(model)
     if not MakeBatchSymbolic().run(copy):  # which infers shapes where it opens the batch
         InferShapes().run(copy)
+    write_pads(copy)
     add_debug_names(copy)
     if not any(has_graphs(node) for node in copy.graph):
         try:
