@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from qonnx_core.execute.compiled import compile_model
 from qonnx_core.ops import BipolarQuant, MultiThreshold, Quant, Rounding, Trunc, TruncV1
 from qonnx_core.ops.op import QonnxOp
-from qonnx_core.testing.op_contract import ties_and_extremes
+from qonnx_core.testing.op_contract import example_model, ties_and_extremes
 
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
 assert _spec is not None
@@ -109,7 +109,10 @@ def test_multithreshold_without_a_layout_has_channels_on_axis_1(shape) -> None:
     v = np.linspace(-4, 4, int(np.prod(shape)), dtype=np.float32).reshape(shape)
     thresholds = np.arange(18, dtype=np.float32).reshape(6, 3) - 9
     axis = min(1, len(shape) - 1)
-    assert_same(run(MultiThreshold("UINT2"), v, thresholds), oracle.multithreshold(v, thresholds, axis))
+    op, expected = MultiThreshold("UINT2"), oracle.multithreshold(v, thresholds, axis)
+    assert_same(run(op, v, thresholds), expected)
+    running = compile_model(example_model(op, [v, thresholds], constants=False))
+    assert_same(running.run({"v": v, "thresholds": thresholds})["y"], expected)
 
 
 def test_a_threshold_that_float32_cannot_hold_still_decides_exactly() -> None:

@@ -13,6 +13,7 @@ from qonnx_core.errors import InvalidInput, InvalidModel
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ops.builder import Array, Builder, Operand, is_known
 from qonnx_core.ops.op import QonnxOp
+from qonnx_core.ops.windows import rank_of
 
 _DOUBLE = ir.DataType.DOUBLE
 _INT32 = ir.DataType.INT32
@@ -132,10 +133,11 @@ class MultiThreshold(QonnxOp):
         """One threshold after the other, in float64: memory of a few copies of the data for any number of levels."""
         data = op.cast(v, _DOUBLE)
         shape = op.node("Shape", [v])[0]
-        if not self.channels_last:
+        last = self.channels_last or rank_of(v) == 1
+        if not last:
             data = _to_three_axes(op, data)
         columns = op.node("Transpose", [op.cast(thresholds, _DOUBLE)], {"perm": [1, 0]})[0]  # (T, C)
-        if not self.channels_last:
+        if not last:
             columns = op.node("Unsqueeze", [columns, np.asarray([2], dtype=np.int64)])[0]
         zeros = op.node(
             "Mul", [op.node("Cast", [op.node("IsNaN", [data])[0]], {"to": int(_DOUBLE)})[0], np.float64(0)]
