@@ -125,16 +125,34 @@ def test_model_files_and_folders_are_completed(tmp_path: Path, monkeypatch: pyte
     assert model_files("mod") == ["models/", "models/inner.onnx"]
 
 
+def completed_in(folder: Path, words: str) -> list[str]:
+    """Return what bash is offered for the last of the words."""
+    environment = {
+        **os.environ,
+        "_QONNX_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    done = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=False, cwd=folder)
+    return [line for line in done.stdout.splitlines() if line]
+
+
+def test_names_that_a_shell_would_act_on_are_not_offered(tmp_path: Path) -> None:
+    names = [r"t\$(touch pwned)", "t`touch pwned`", "t;touch pwned", "t*", "t'", 't"', "t\ntouch pwned", "t|x", "t\x1b"]
+    plain = ["t/conv.0:0", "t名", "t-1"]
+    text = '<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y) { y = Relu(x) }'
+    found = onnx.parser.parse_model(text)
+    for name in [*names, *plain]:
+        found.graph.node.add(op_type="Relu", input=["x"], output=[name])
+        (tmp_path / f"{name.replace('/', '_')}.onnx").touch()
+    onnx.save(found, tmp_path / "m.onnx")
+    assert completed_in(tmp_path, "qonnx run m.onnx --intermediate t") == plain
+    assert completed_in(tmp_path, "qonnx info t") == ["t-1.onnx", "t_conv.0:0.onnx", "t名.onnx"]
+
+
 def test_bash_completes_commands_and_models(model: Path) -> None:
     def completed(words: str) -> list[str]:
-        environment = {
-            **os.environ,
-            "_QONNX_COMPLETE": "complete_bash",
-            "COMP_WORDS": words,
-            "COMP_CWORD": str(len(words.split()) - 1),
-        }
-        done = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=False, cwd=model.parent)
-        return done.stdout.split()
+        return completed_in(model.parent, words)
 
     assert "convert" in completed("qonnx conv")
     assert completed("qonnx clean mo") == ["model.onnx"]

@@ -39,6 +39,31 @@ with signals_raise():
             wait(0.5)
         print("tidied up")
 """
+ASKED_TWICE = """
+with signals_raise():
+    try:
+        os.kill(os.getpid(), NUMBER)
+        wait(5)
+    finally:
+        os.kill(os.getpid(), NUMBER)
+        wait(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait(0.5)
+        print("tidied up")
+"""
+ASKED_LATER = """
+from qonnx_core.cli import signals
+signals.SAME_REQUEST_S = 0.2
+with signals_raise():
+    try:
+        os.kill(os.getpid(), NUMBER)
+        wait(5)
+    finally:
+        wait(0.5)
+        os.kill(os.getpid(), NUMBER)
+        wait(5)
+        print("not reached")
+"""
 AFTERWARDS = """
 try:
     with signals_raise():
@@ -77,6 +102,14 @@ def test_a_signal_arrives_once_and_is_handled_to_the_end(number: int, error: str
     assert run(SWALLOWED, number) == ("swallowed", error)
     assert run(TIDIED_UP, number) == ("tidied up", error)
     assert run(AFTERWARDS, number) == ("alone True", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_soon_after_another_lets_what_is_tidied_up_be_finished(number: int) -> None:
+    said, error = run(ASKED_TWICE, number)
+    assert said == "tidied up"
+    assert error.startswith("KeyboardInterrupt" if number == signal.SIGINT else "qonnx_core.cli.signals.Terminated: 15")
+    assert run(ASKED_LATER, number) == ("", error)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])

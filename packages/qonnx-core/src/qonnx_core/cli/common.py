@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,9 +50,19 @@ def _models_and_folders(incomplete: str) -> list[str]:
         for entry in entries
         if entry.is_dir() or entry.suffix.lower() in _MODEL_SUFFIXES
     ]
-    return [name for name in found if name.startswith(incomplete)]
+    return offered(found, incomplete)
 
 
+def offered(names: Iterable[str], incomplete: str) -> list[str]:
+    """Return what a shell may offer: the names with this start that are one plain word, which no shell acts on.
+
+    Shells put names on the command line as they are, and zsh evaluates them before. Where nothing is offered for a
+    file, the shell looks for files itself, and quotes them.
+    """
+    return [name for name in names if name.startswith(incomplete) and _PLAIN_WORD.fullmatch(name)]
+
+
+_PLAIN_WORD = re.compile(r"[\w./:@%+,=-]+")
 _MODEL_SUFFIXES = (".onnx", ".h5", ".keras")
 ModelArgument = Annotated[
     Path,

@@ -15,7 +15,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from qonnx_core.cli.common import is_stdio, progress_console
+from qonnx_core.cli.common import is_stdio, offered, progress_console
 from qonnx_core.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _names(context: typer.Context, incomplete: str, *, clean: bool) -> list[str]
             model = cleanup_model(model)
     except QonnxError:
         return []
-    return [name for name in named_values(model.graph) if name.startswith(incomplete)]
+    return offered(named_values(model.graph), incomplete)
 
 
 TensorsOption = Annotated[
