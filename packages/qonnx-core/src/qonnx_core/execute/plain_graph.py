@@ -31,6 +31,7 @@ from qonnx_core.passes.base import has_graphs, is_standard
 
 Array = NDArray[Any]
 
+ELSEWHERE = "elsewhere"  # an empty file beside this one, which the graph names instead of the data of large tensors
 _INSIDE_BYTES = 4096  # larger tensors stay beside the graph, in the memory where they are
 _KEPT_BYTES = 2**24  # more than this is left to the model where it is no longer needed
 _SHARED_TYPES = frozenset("fiu")  # kinds of numpy arrays that onnxruntime takes from memory
@@ -315,7 +316,7 @@ class PlainGraph:
             added = self._graph.initializer.add(
                 name=name, data_type=int(tensor.dtype), dims=array.shape, data_location=onnx.TensorProto.EXTERNAL
             )
-            added.external_data.add(key="location", value="memory")
+            added.external_data.add(key="location", value=ELSEWHERE)
             return
         if tensor.dtype == ir.DataType.STRING:
             added = self._graph.initializer.add()

@@ -130,11 +130,9 @@ def open_plain(plain: PlainGraph, outputs: Sequence[str], settings: SessionSetti
     """
     content = plain.with_outputs(outputs).SerializeToString()
     try:
-        session = _session(content, settings, plain.obstacles, plain.large)
+        session = _session_beside(content, settings, plain) or _session(content, settings, plain.obstacles, plain.large)
     except RUNTIME_ERRORS as error:
         raise _not_accepted(error) from error
-    if plain.large:
-        give_back()  # onnxruntime copies tensors while it opens a graph, and frees the copies
     _check_element_types(session)
     return session
 
@@ -161,22 +159,50 @@ def _not_accepted(error: Exception) -> InvalidModel:
     )
 
 
+def _session_beside(
+    content: bytes, settings: SessionSettings, plain: PlainGraph
+) -> onnxruntime.InferenceSession | None:
+    """Return a session that sees the large tensors only when it runs; nothing where onnxruntime looks into one before.
+
+    It copies those that it can look into. So the graph names an empty file for their data: where an optimization needs
+    a number of them, it fails to read it. Those of mode ``"fast"`` mostly do.
+    """
+    if not plain.large or settings.mode != "exact" or settings.providers != (CPU,):
+        return None
+    options = settings.options()
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(Path(__file__).parent))
+    for name, value in plain.large.items():
+        options.add_initializer(name, value)
+    try:
+        return _inference_session(content, options, settings, plain.obstacles)
+    except RUNTIME_ERRORS:
+        return None
+
+
 def _session(
     source: bytes | str,
     settings: SessionSettings,
     obstacles: Obstacles,
     large: Mapping[str, onnxruntime.OrtValue] | None = None,
 ) -> onnxruntime.InferenceSession:
-    disabled = left_out(settings.mode, obstacles)
-    arguments: dict[str, Any] = {"disabled_optimizers": disabled, "enable_fallback": 0}
     options = settings.options()
-    if large:
+    if large:  # onnxruntime copies them while it opens the graph
         options.add_external_initializers(list(large), list(large.values()))
         if settings.providers == (CPU,):  # otherwise the tensors are copied to where they are needed
             for name, value in large.items():
                 options.add_initializer(name, value)
-    session = onnxruntime.InferenceSession(source, options, providers=settings.provider_list(), **arguments)
+    session = _inference_session(source, options, settings, obstacles)
+    if large:
+        give_back()
     unused = [name for name in settings.providers if name not in session.get_providers()]
     if unused:  # a library that it needs is missing: onnxruntime would go on without it and say so in its log only
         raise missing(unused[0], "onnxruntime has it, but cannot start it")
     return session
+
+
+def _inference_session(
+    source: bytes | str, options: onnxruntime.SessionOptions, settings: SessionSettings, obstacles: Obstacles
+) -> onnxruntime.InferenceSession:
+    disabled = left_out(settings.mode, obstacles)
+    arguments: dict[str, Any] = {"disabled_optimizers": disabled, "enable_fallback": 0}
+    return onnxruntime.InferenceSession(source, options, providers=settings.provider_list(), **arguments)
