@@ -160,6 +160,20 @@ def test_data_that_do_not_fit_are_refused(data: object, message: str) -> None:
         list(compiled().stream(data))
 
 
+def test_rows_of_different_lengths_are_no_array() -> None:
+    """They came back as an error of NumPy, and one array without a name as another."""
+    ragged: list[object] = [[1, 2, 3], [1, [2], 3]]
+    for data in ([X[0], ragged], iter(ragged)):
+        with pytest.raises(InvalidInput, match=r"sample 1: is no array .*; expected rows of one length"):
+            list(compiled().stream(data))  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=r"samples: input x: is no array"):
+        list(compiled().stream({"x": ragged}))  # type: ignore[dict-item]
+    with pytest.raises(InvalidInput, match=r"input x: is no array"):
+        compiled().run({"x": ragged})  # type: ignore[dict-item]
+    with pytest.raises(InvalidInput, match=r"inputs: found ndarray; expected a dictionary .* such as \{'x': x\}"):
+        compiled().run(X)  # type: ignore[arg-type]
+
+
 def test_inputs_have_to_have_as_many_samples(tmp_path: Path) -> None:
     given = {"x": X, "w": W[:4], "k": K}
     for source in (given, saved(tmp_path, np.savez, **given)):

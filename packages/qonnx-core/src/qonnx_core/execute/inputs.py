@@ -60,6 +60,11 @@ def check_inputs(expected: Sequence[ExpectedInput], given: Mapping[str, Array]) 
     Raises:
         InvalidInput: a name is missing or unknown, a shape does not fit, or an element type would lose values.
     """
+    if not isinstance(given, Mapping):
+        raise InvalidInput(
+            f"inputs: found {type(given).__name__}; expected a dictionary with an array for each input, such as "
+            f"{{{expected[0].name if expected else 'x'!r}: x}}. Name the array."
+        )
     if len(given) != len(expected) or any(value.name not in given for value in expected):
         raise _wrong_names([value.name for value in expected], given)
     arrays: dict[str, Array] = {}
@@ -84,6 +89,18 @@ def check_inputs(expected: Sequence[ExpectedInput], given: Mapping[str, Array]) 
     return arrays, samples, step
 
 
+def as_array(what: str, given: object) -> Array:
+    """Return what somebody gave as an array.
+
+    Raises:
+        InvalidInput: its rows have different lengths; says ``what`` it is.
+    """
+    try:
+        return np.asarray(given)
+    except ValueError as error:
+        raise InvalidInput(f"{what}: is no array ({error}); expected rows of one length. Cut or pad them.") from error
+
+
 def _wrong_names(names: Sequence[str], given: Mapping[str, Array]) -> InvalidInput:
     unknown = [name for name in given if name not in names]
     missing = [name for name in names if name not in given]
@@ -95,7 +112,7 @@ def _wrong_names(names: Sequence[str], given: Mapping[str, Array]) -> InvalidInp
 
 
 def _converted(value: ExpectedInput, array: object) -> Array:
-    given = np.asarray(array)
+    given = as_array(f"input {value.name}", array)
     wanted = value.dtype
     if wanted is None:
         return given

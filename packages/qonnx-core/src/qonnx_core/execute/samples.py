@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidInput
 from qonnx_core.execute.array_files import ArrayFile, spans
-from qonnx_core.execute.inputs import ExpectedInput
+from qonnx_core.execute.inputs import ExpectedInput, as_array
 
 Array = NDArray[Any]
 Samples = Array | Mapping[str, Array] | str | os.PathLike[str] | Iterable[Array | Mapping[str, Array]]
@@ -58,7 +58,7 @@ def open_samples(data: Samples, expected: Sequence[ExpectedInput]) -> SampleSour
     if isinstance(data, np.ndarray):
         return ArraySamples({_only_input(expected): data})
     if isinstance(data, Mapping):
-        return ArraySamples({name: np.asarray(array) for name, array in data.items()})
+        return ArraySamples({name: as_array(f"samples: input {name}", array) for name, array in data.items()})
     if not isinstance(data, Iterable):
         raise InvalidInput(
             f"samples: found {type(data).__name__}; expected an array, a dictionary of arrays, the path of an .npy or "
@@ -150,14 +150,14 @@ class EachSample:
 
     def _sample(self, sample: object, number: int) -> dict[str, Array]:
         if not isinstance(sample, Mapping):
-            return {_only_input(self.expected): np.asarray(sample)}
+            return {_only_input(self.expected): as_array(f"sample {number}", sample)}
         names = [value.name for value in self.expected]
         if set(sample) != set(names):
             raise InvalidInput(
                 f"sample {number}: found {', '.join(map(str, sample)) or 'none'}; expected exactly {', '.join(names)}. "
                 "Give one array for each input."
             )
-        return {name: np.asarray(sample[name]) for name in names}
+        return {name: as_array(f"sample {number}: input {name}", sample[name]) for name in names}
 
     def _stacked(self, name: str, arrays: list[Array], first: int) -> Array:
         for number, array in enumerate(arrays):
