@@ -279,6 +279,16 @@ CASES = {
         "float[N, 1, 4] x", "int64[N, 1] y",
         "m = Add(x, c) y = ArgMin<axis = 2, keepdims = 0, select_last_index = 1>(m)", "float[4] c = {99, 0, 0, 99}",
     ),
+    "division of integers": (
+        "float[N, 2] x", "int32[N, 2] y", "m = Cast<to = 6>(x) y = Div(m, c)", "int32 c = {2}",
+    ),
+    "mean of integers": (
+        "float[N, 3] x", "int32[N, 1] y", "m = Cast<to = 6>(x) y = ReduceMean(m, a)", "int64[1] a = {1}",
+    ),
+    "numbers in half precision": (
+        "float[N, 2] x", "float[N, 2] y", "m = Mul(x, c) h = Cast<to = 10>(m) y = Cast<to = 1>(h)",
+        "float[2] c = {4099, 2049}",
+    ),
     "windows as rows": (
         "float[N, 2, 2, 1] x", "float[N, 2, 2, 2] y",
         f"y = {Q}Im2Col<stride = [1, 1], kernel_size = [2, 1], pad_amount = [1, 0, 0, 0], "
@@ -353,6 +363,34 @@ def test_whole_numbers_stay_whole(node: str, whole: str) -> None:
         "INT2", (2,),
     )  # fmt: skip
     assert str(found["global_out"].whole) == whole
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        "m = Cast<to = 3>(x) y = Mul(m, c)",  # int8: 63 * 40
+        "m = Cast<to = 3>(x) s = Add(m, c) y = Add(s, s)",
+        "n = Abs(x) m = Cast<to = 2>(n) o = Cast<to = 2>(c) y = Sub(m, o)",  # uint8: 0 - 40
+        "m = Cast<to = 3>(x) n = Add(m, c) y = ReduceSum(n, a)",
+    ],
+)
+def test_integers_that_can_wrap_around_have_no_range(nodes: str) -> None:
+    body = (
+        f"g (float[N, 2] x) => (float[N, M] w) <int8 c = {{40}}, int64[1] a = {{1}}> {{ {nodes} w = Cast<to = 1>(y) }}"
+    )
+    model = brute_force.build(body)
+    (found, last) = list(tensor_ranges(model, {"global_in": Grid.parse("UINT6")}).values())[-2:]
+    assert found.values is None
+    assert "can leave" in found.reason or "depends on" in found.reason
+    assert last.values is None
+
+
+@pytest.mark.parametrize("to", [17, 19])
+def test_a_cast_to_a_narrow_float_type_is_no_identity(to: int) -> None:
+    model = brute_force.build(f"g (float[N, 2] x) => (float[N, 2] y) {{ m = Cast<to = {to}>(x) y = Cast<to = 1>(m) }}")
+    found = tensor_ranges(model, {"global_in": Grid.parse("INT8")})["Cast_0_out0"]
+    assert found.values is None
+    assert "use a FloatQuant" in found.reason
 
 
 @pytest.mark.parametrize("inputs", ["x, e, f", "x, e, e, i", "x, , f"])

@@ -19,6 +19,7 @@ from qonnx_core.analyses.ranges.extent import (
     between,
     each,
     enclosed,
+    floats,
     on_lattice,
     reals,
 )
@@ -28,9 +29,16 @@ from qonnx_core.errors import Unsupported
 from qonnx_core.passes.streamline.constants import Constant
 from qonnx_core.passes.streamline.exact import Real, ceil, floor
 from qonnx_core.passes.streamline.exact import sign as sign_of
+from qonnx_core.verify.bounded import unit_of
 
 # several times the relative error of these functions in float64, also where exp(x) multiplies that of x by x
 _MARGIN = 1e-12
+
+# significant bits, smallest number above 0 and largest number of the float types of 16 bits
+_HALVES = {
+    ir.DataType.FLOAT16: (11, 2.0**-24, 65504.0),
+    ir.DataType.BFLOAT16: (8, 2.0**-133, (2 - 2.0**-7) * 2.0**127),
+}
 
 
 @dataclass(frozen=True)
@@ -256,12 +264,42 @@ def whole_numbers(lo: FloatArray, hi: FloatArray) -> Lattice:
     return Lattice(ones, zeros, lo.astype(np.int64), hi.astype(np.int64))
 
 
+def is_whole(lattice: Lattice | None) -> bool:
+    """Return whether every number of a lattice is a whole one, by its scale and offset."""
+    return lattice is not None and all(
+        getattr(number, "denominator", 0) == 1
+        for array in (lattice.scale, lattice.offset)
+        for number in {id(n): n for n in array.reshape(-1)}.values()
+    )
+
+
+def stored(x: Extent, datatype: ir.DataType | None, *, drops: bool) -> Extent:
+    """Return x as a tensor of an element type holds it: whole numbers in integer types, that do not wrap around.
+
+    ``drops`` says that the operator drops fractions, as the division of integers does; any other may round either way.
+    Raises Unsupported where integers can leave their type.
+    """
+    if datatype is None or not datatype.is_integer() or (np.isneginf(x.lo).all() and np.isposinf(x.hi).all()):
+        return x
+    bits = datatype.bitwidth
+    low, high = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if datatype.is_signed() else (0.0, 2.0**bits - 1)
+    if not x.bounded or x.lo.min() < low or x.hi.max() > high:
+        raise Unsupported(f"its integers can leave {datatype.name} and wrap around; cast them to a wider type before")
+    if is_whole(x.lattice):
+        return x
+    lo, hi = (np.trunc(x.lo), np.trunc(x.hi)) if drops else (np.floor(x.lo), np.ceil(x.hi))
+    return on_lattice(whole_numbers(lo, hi), x.axis)
+
+
 def cast(op: Operation) -> list[Extent]:
-    """Cast to a float type is the identity, to bool 0 or 1, to an integer type it drops the fraction."""
+    """Cast to bool is 0 or 1, to an integer type it drops the fraction, to a float type of 32 bits it is the identity.
+
+    A narrower float type keeps a grid all of whose numbers it holds.
+    """
     x = op.extent(0)
     target = ir.DataType(op.integer("to", int(ir.DataType.FLOAT)))
     if target.is_floating_point():
-        return [replace(x, sums=None)]
+        return [replace(x, sums=None) if target.bitwidth >= 32 else _narrowed(x, target)]
     if target == ir.DataType.BOOL:
         return truth(op)
     lo, hi = np.trunc(x.lo), np.trunc(x.hi)
@@ -270,12 +308,25 @@ def cast(op: Operation) -> list[Extent]:
     info = np.iinfo(target.numpy())
     if lo.min() < info.min or hi.max() > info.max:
         raise Unsupported(f"a cast to {target.name} that can overflow")
-    whole = x.lattice is not None and all(
-        isinstance(n, int) or getattr(n, "denominator", 0) == 1
-        for array in (x.lattice.scale, x.lattice.offset)
-        for n in array.reshape(-1)
-    )
-    return [replace(x, sums=None) if whole else on_lattice(whole_numbers(lo, hi), x.axis)]
+    return [replace(x, sums=None) if is_whole(x.lattice) else on_lattice(whole_numbers(lo, hi), x.axis)]
+
+
+def _narrowed(x: Extent, target: ir.DataType) -> Extent:
+    """Return x rounded to a narrow float type: its grid where the type holds all of it, else the rounded bounds."""
+    if target not in _HALVES:
+        raise Unsupported(f"a cast to {target.name}; use a FloatQuant for its rounding")
+    digits, smallest, largest = _HALVES[target]
+    size = np.maximum(np.abs(x.lo), np.abs(x.hi))
+    if not (size <= largest).all():
+        raise Unsupported(f"a cast to {target.name} that can overflow")
+    if x.lattice is not None and not x.rounded:
+        parts = [floats(part) for part in (x.lattice.scale, x.lattice.offset)]
+        exact = all((low == high).all() for low, high in parts)
+        units = np.minimum(*(unit_of(part[0], ()) for part in parts))
+        if exact and (units >= smallest).all() and (size <= 2.0**digits * units).all():
+            return replace(x, sums=None)
+    lo, hi = (side.astype(target.numpy()).astype(np.float64) for side in (x.lo, x.hi))
+    return between((lo, hi), x.axis, x.reason or f"{target.name} does not hold all numbers of its grid")
 
 
 def truth(op: Operation) -> list[Extent]:

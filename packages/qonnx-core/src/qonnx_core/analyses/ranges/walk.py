@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.analyses.ranges.branches import branches
-from qonnx_core.analyses.ranges.curves import UNARY
+from qonnx_core.analyses.ranges.curves import UNARY, stored
 from qonnx_core.analyses.ranges.elementwise import ELEMENTWISE
 from qonnx_core.analyses.ranges.extent import Extent, Lattice, between, fitted, on_lattice, reals, unbounded
 from qonnx_core.analyses.ranges.intervals import FloatArray
@@ -32,6 +32,7 @@ from qonnx_core.passes.streamline.elementwise import GridValue
 
 _MAX_CONSTANT = 1 << 27
 _NO_ELEMENTS = "a tensor has no elements, so it has no range"
+_DIVISIONS = frozenset(("Div", "Mean", "ReduceMean"))
 _ALL: dict[str, Rule] = {**MOVEMENT, **ELEMENTWISE, **UNARY, **QUANTIZERS, **PRODUCTS, **POOLING}
 
 
@@ -98,7 +99,10 @@ class Walk:
                 raise Unsupported("no range of this operator is known; a quantizer behind it bounds it again")
             operands = branches(node, inputs, self._of, self._opset) if node.op_type == "Where" else inputs
             with np.errstate(all="ignore"):  # bounds that are not finite, or NaN, are no bounds
-                found = rule(Operation(node, operands, self._opset))
+                found = [
+                    stored(extent, value.dtype, drops=node.op_type in _DIVISIONS)
+                    for extent, value in zip(rule(Operation(node, operands, self._opset)), node.outputs, strict=False)
+                ]
         except Unsupported as error:
             found = [unbounded(f"{where}: {error}", axis)]
         except (ArithmeticError, IndexError, TypeError, ValueError) as error:
