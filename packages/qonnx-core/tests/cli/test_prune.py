@@ -96,3 +96,13 @@ def test_the_channel_sets_of_other_tools_are_read(tmp_path: Path) -> None:
     file.write_text("{'Relu_0_out0': {1: {a, 3}}}")
     with pytest.raises(InvalidInput, match="expected the number of an axis and a list of channels"):
         read_channels(file)
+
+
+def test_a_model_whose_cost_is_refused_leaves_no_file(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 23, "f": 1]> g (float[1, 4] x) => (float[1, 4] y) { y = f.F(x) }
+    <domain: "f", opset_import: ["": 21]> F (a) => (b) { b = Abs(a) }"""
+    (tmp_path / "m.onnx").write_bytes(onnx.parser.parse_model(text).SerializeToString())
+    code, _, err = run("prune", tmp_path / "m.onnx", "--zero-channels", "-o", tmp_path / "small.onnx")
+    assert code == 1
+    assert "imports version 21 of ai.onnx" in " ".join(err.split())
+    assert not (tmp_path / "small.onnx").exists()

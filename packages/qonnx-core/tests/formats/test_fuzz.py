@@ -140,6 +140,14 @@ def test_a_function_of_another_opset_is_refused_when_it_is_written_out() -> None
         qonnx_core.cleanup_model(from_proto(onnx.parser.parse_model(text)))
 
 
+def test_an_output_that_nothing_in_a_branch_of_a_function_makes_is_refused() -> None:
+    text = f"""<ir_version: 10, opset_import: ["": 21, "f": 1]> g (float[1] x, bool c) => (y) {{ y = f.F(x, c) }}
+    {FUNCTION} F (a, k) => (b)
+    {{ b = If(k) <then_branch = t () => (p) {{ p = Neg(a) }}, else_branch = e () => (q) {{ r = Abs(a) }}> }}"""
+    with pytest.raises(InvalidModel, match="function f::F: gives 'q', which none of its nodes makes"):
+        from_proto(onnx.parser.parse_model(text))
+
+
 OLD = '<ir_version: 10, opset_import: ["": 11, "qonnx.custom_op.general": 1, "f": 1]>'
 
 
@@ -211,6 +219,24 @@ def test_a_sparse_initializer_is_refused_by_name(tmp_path: Path) -> None:
     model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, places, [4]))
     with pytest.raises(Unsupported, match="tensor w: is stored as a sparse initializer"):
         load(model, tmp_path)
+
+
+@pytest.mark.parametrize("dims", [[2**62, 0], [0, 2**32, 2**31]])
+def test_an_empty_tensor_of_sizes_that_no_array_has_is_refused(dims: list[int], tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        HEAD + "g (float[1] x) => (y) <int64[1] s = {1}> { c = ConstantOfShape(s) y = Add(x, c) }"
+    )
+    model.graph.initializer[0].ClearField("int64_data")
+    model.graph.initializer[0].dims[:] = dims
+    with pytest.raises(InvalidModel, match=r"tensor s: has shape .*; expected sizes that an array can have"):
+        load(model, tmp_path)
+
+
+def test_windows_of_data_without_four_axes_are_refused() -> None:
+    text = """<ir_version: 8, opset_import: ["": 21, "qonnx.custom_op.general": 1]> g (float[1, 4] x) => (y)
+    { y = qonnx.custom_op.general.Im2Col<stride = [1, 1], kernel_size = [2, 2], input_shape = "(1,6,6,2)">(x) }"""
+    with pytest.raises(InvalidModel, match=r"Im2Col.*its data have shape .*; expected \(N, H, W, C\)"):
+        qonnx_core.compile_model(from_proto(onnx.parser.parse_model(text)))
 
 
 def test_a_tensor_with_data_in_two_places_is_refused(tmp_path: Path) -> None:

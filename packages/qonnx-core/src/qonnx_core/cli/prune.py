@@ -83,9 +83,9 @@ def command(
     report = prune_channels(
         pruned, wanted, zero_channels=zero_channels, lossy=lossy, strict=not partial, input_grids=grids
     )
-    write_model(pruned, target)
     costs = [inference_cost(each).to_dict()["total_cost"] for each in (original, pruned)]
     rows = [(key, costs[0][key], costs[1][key]) for key in _COSTS]
+    write_model(pruned, target)
     if json_output:
         found: dict[str, Any] = {
             "output": str(target),

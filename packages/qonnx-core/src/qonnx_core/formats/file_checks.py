@@ -15,6 +15,7 @@ from qonnx_core.errors import InvalidModel, Unsupported
 
 _STRING = 9  # FieldDescriptor.TYPE_STRING
 _MESSAGE = 11  # FieldDescriptor.TYPE_MESSAGE
+_MOST_ELEMENTS = 2**56  # NumPy counts bytes in 63 bits, those of an empty array too
 
 
 def check_text(message: Message, where: str = "model") -> None:
@@ -133,6 +134,11 @@ def _check_header(tensor: onnx.TensorProto) -> int:
         raise InvalidModel(
             f"tensor {tensor.name}: has element type {tensor.data_type} and shape {tuple(tensor.dims)}; expected a "
             "type of ONNX and sizes of 0 or more. Export the model again."
+        )
+    if math.prod(dim for dim in tensor.dims if dim) > _MOST_ELEMENTS:
+        raise InvalidModel(
+            f"tensor {tensor.name}: has shape {tuple(tensor.dims)}; expected sizes that an array can have, also where "
+            "another size is 0. Export the model again."
         )
     return math.prod(tensor.dims)
 

@@ -22,7 +22,7 @@ def check_functions(model: ir.Model) -> None:
 
     Raises:
         InvalidModel: functions call each other in a circle, a call has more inputs or outputs than its function, or a
-            node in a function reads what no earlier one makes.
+            node in a function reads what no earlier one makes, or nothing makes an output.
         Unsupported: written out, the functions would be more than ``MAX_NODES`` nodes, or graphs inside each other
             more than ``MAX_NESTING`` deep.
     """
@@ -30,7 +30,8 @@ def check_functions(model: ir.Model) -> None:
         return
     sizes: dict[ir.OperatorIdentifier, _Size] = {}
     for identifier, function in model.functions.items():
-        _check_order(function, set(function.inputs), f"function {identifier[0]}::{identifier[1]}")
+        where = f"function {identifier[0]}::{identifier[1]}"
+        _check_order(function, function.outputs, set(function.inputs), where)
         _size(identifier, model, sizes)
     total = _graph_size(model.graph, model, sizes)
     if total.nodes > MAX_NODES:
@@ -79,8 +80,8 @@ def check_function_opsets(model: ir.Model) -> None:
                 )
 
 
-def _check_order(nodes: Iterable[ir.Node], known: set[ir.Value], where: str) -> None:
-    """Check nodes that read what is ``known``, which is the same afterwards."""
+def _check_order(nodes: Iterable[ir.Node], outputs: Iterable[ir.Value], known: set[ir.Value], where: str) -> None:
+    """Check nodes that read what is ``known``, which is the same afterwards, and make the outputs."""
     made: list[ir.Value] = []
     for node in nodes:
         for value in node.inputs:
@@ -94,10 +95,16 @@ def _check_order(nodes: Iterable[ir.Node], known: set[ir.Value], where: str) -> 
                 inner = attribute.as_graph()
                 own = {*inner.inputs, *inner.initializers.values()} - known
                 known |= own
-                _check_order(inner, known, where)
+                _check_order(inner, inner.outputs, known, where)
                 known -= own
         known.update(node.outputs)
         made.extend(node.outputs)
+    for value in outputs:
+        if value not in known:
+            raise InvalidModel(
+                f"{where}: gives {value.name!r}, which none of its nodes makes; expected an output that is made. "
+                "Export the model again."
+            )
     known.difference_update(made)
 
 

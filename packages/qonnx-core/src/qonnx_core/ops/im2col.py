@@ -73,6 +73,8 @@ class Im2Col(QonnxOp):
         """Return the windows: one Gather over the pixels, with an index that is computed here where sizes are known."""
         (x,) = inputs
         assert isinstance(x, ir.Value)
+        if x.shape is not None and len(x.shape) != 4:
+            raise InvalidModel(f"its data have shape {x.shape}; expected (N, H, W, C). Check what it reads.")
         kernel, stride, dilations, pads = (
             op.attribute(name, getattr(self, name)) for name in ("kernel_size", "stride", "dilations", "pad_amount")
         )
@@ -84,7 +86,7 @@ class Im2Col(QonnxOp):
         rows = op("Add", *_places(op, sizes[0], *steps[0], axes=(0, 2)))
         columns = op("Add", *_places(op, sizes[1], *steps[1], axes=(1, 3)))
         index = op("Add", op("Mul", rows, sizes[1]), columns)
-        channels = _channels(op, x)
+        channels = _size(op, x, 3)
         pixels = _reshaped(op, self._padded(op, x, pads), 1, op("Mul", *sizes), channels)
         windows = op.node("Gather", [pixels, index], {"axis": 1})[0]  # (N, H', W', kh, kw, C)
         return _reshaped(op, windows, 3, op("Mul", op("Mul", _item(op, kernel, 0), _item(op, kernel, 1)), channels))
@@ -130,12 +132,6 @@ def _size(op: Builder, x: ir.Value, axis: int) -> Operand:
     if x.shape is not None and isinstance(x.shape[axis], int):
         return np.asarray(x.shape[axis], dtype=np.int64)
     return op.node("Squeeze", [op.node("Shape", [x], {"start": axis, "end": axis + 1})[0]])[0]
-
-
-def _channels(op: Builder, x: ir.Value) -> Operand:
-    if x.shape is not None and len(x.shape) != 4:
-        raise InvalidModel(f"its data have shape {x.shape}; expected (N, H, W, C). Check what it reads.")
-    return _size(op, x, 3)
 
 
 def _reshaped(op: Builder, x: ir.Value, kept: int, *sizes: Operand) -> ir.Value:

@@ -32,18 +32,22 @@ import onnx_ir as ir
 import qonnx_core
 from qonnx_core.analyses.cost import inference_cost
 from qonnx_core.analyses.ranges import tensor_ranges
+from qonnx_core.analyses.topology import topology
 from qonnx_core.errors import QonnxError
+from qonnx_core.formats.convert_opset import convert_opset
 from qonnx_core.formats.from_qcdq import from_qcdq
+from qonnx_core.formats.merge import merge_models
 from qonnx_core.formats.plain import lower_to_plain_onnx
 from qonnx_core.formats.to_qcdq import to_qcdq
 from qonnx_core.ir import sizes
 from qonnx_core.ir.grid import Grid
 from qonnx_core.partition import Rules, partition
-from qonnx_core.passes.catalog import catalog
+from qonnx_core.passes.catalog import catalog, make_pass
 from qonnx_core.passes.infer_datatypes import InferDataTypes
 from qonnx_core.passes.streamline import to_integer_form
 from qonnx_core.testing.fuzz_seeds import seed_models, write_companions
 from qonnx_core.testing.mutations import mutate_bytes, mutate_model
+from qonnx_core.testing.onnx_examples import onnx_examples
 from qonnx_core.verify.models import compare_models
 
 SECONDS = 10.0
@@ -97,7 +101,7 @@ def exercise(file: Path, generator: random.Random, started: Callable[[str], None
         return results
     saved = file.parent / "saved.onnx"
     cleaned = attempt("cleanup", lambda: qonnx_core.cleanup_model(model))
-    attempt("run", lambda: _run(model))
+    attempt("run", lambda: _run(model, generator))
     attempt("save", lambda: qonnx_core.save(model, saved))
     if results["save"] == "ok":
         attempt("load again", lambda: qonnx_core.load(saved))
@@ -107,11 +111,18 @@ def exercise(file: Path, generator: random.Random, started: Callable[[str], None
     attempt("from qcdq", lambda: from_qcdq(model))
     attempt("plain", lambda: lower_to_plain_onnx(model))
     attempt("data types", lambda: InferDataTypes().run(model.clone()))
-    for name in generator.sample(sorted(catalog()), 3):
-        attempt(f"pass {name}", functools.partial(_run_pass, name, model if generator.random() < 0.3 else cleaned))
+    attempt("opset", lambda: convert_opset(model, generator.randrange(9, 24)))
+    attempt("topology", lambda: topology(model).to_dict())
+    attempt("merge", lambda: merge_models(model, model))
+    for name in generator.sample(sorted(catalog()), 6):
+        source = model if generator.random() < 0.3 or cleaned is None else cleaned
+        changed = attempt(f"pass {name}", functools.partial(_run_pass, name, source, generator))
+        if changed is not None and generator.random() < 0.5:
+            attempt(f"run after {name}", functools.partial(_run, changed, generator))
+            attempt(f"save after {name}", functools.partial(qonnx_core.save, changed, saved))
     if cleaned is None:
         return results
-    attempt("run cleaned", lambda: _run(cleaned))
+    attempt("run cleaned", lambda: _run(cleaned, generator))
     attempt("save cleaned", lambda: qonnx_core.save(cleaned, saved))
     inputs = attempt("zeros", lambda: _zeros(cleaned))
     if inputs is not None:
@@ -128,10 +139,17 @@ def exercise(file: Path, generator: random.Random, started: Callable[[str], None
     return results
 
 
-def _run(model: ir.Model) -> Any:
+def _run(model: ir.Model, generator: random.Random) -> Any:
+    """Run zeros, or the extremes of the element types, and all tensors or only the outputs."""
     compiled = qonnx_core.compile_model(model)
     inputs = _zeros(model)
-    return None if inputs is None else compiled.run(inputs)
+    if inputs is None:
+        return None
+    if generator.random() < 0.5:
+        for array in inputs.values():
+            extreme = generator.choice((np.nan, np.inf, -1e30, 1.0)) if array.dtype.kind == "f" else 1
+            array[...] = np.asarray(extreme).astype(array.dtype)
+    return compiled.run(inputs, intermediates="*" if generator.random() < 0.3 else ())
 
 
 def _zeros(model: ir.Model) -> dict[str, np.ndarray[Any, Any]] | None:
@@ -148,12 +166,19 @@ def _zeros(model: ir.Model) -> dict[str, np.ndarray[Any, Any]] | None:
     return inputs
 
 
-def _run_pass(name: str, model: ir.Model | None) -> int | None:
+def _run_pass(name: str, model: ir.Model, generator: random.Random) -> ir.Model | None:
     entry = catalog()[name]
-    if model is None or any(argument.required for argument in entry.arguments):
-        return None
-    edits = entry.factory().run(model.clone())
-    return int(edits)
+    names = [value.name or "" for node in model.graph for value in node.outputs] or ["x"]
+    given = [f"{argument.name}={_argument(argument.type, names, generator)}" for argument in entry.arguments
+             if argument.required and argument.from_text]  # fmt: skip
+    changed = model.clone()
+    make_pass(f"{name}:{','.join(given)}" if given else name).run(changed)
+    return changed
+
+
+def _argument(kind: str, names: Sequence[str], generator: random.Random) -> str:
+    """Return a value for an argument of a pass, as the command line takes it."""
+    return str(generator.choice((1, 2, 7))) if "int" in kind else generator.choice(names)
 
 
 def write_case(case: int, folder: Path, seeds: Sequence[onnx.ModelProto]) -> Path:
@@ -247,15 +272,24 @@ def fuzz(
     runs: int | None = None,
     minutes: float | None = None,
     models: Path | None = None,
+    examples: bool = False,
     verbose: bool = False,
 ) -> list[Failure]:
     """Run cases and return the failures; their files go to one folder each in ``out``.
 
-    With ``models`` cases start from the ONNX files in that folder as often as from the models here.
+    With ``models`` cases start from the ONNX files in that folder as often as from the models here, and with
+    ``examples`` from the nodes that the ``onnx`` package comes with.
     """
     seeds = seed_models()
     more = [] if models is None else [onnx.load(file) for file in sorted(models.rglob("*.onnx"))]
     seeds = (*seeds, *(more[number % len(more)] for number in range(len(seeds)) if more))
+    if examples:
+        nodes = onnx_examples()
+        step = max(1, len(nodes) // len(seeds))
+        seeds = (
+            *seeds,
+            *(example.with_parameters(list(example.inputs)[:1]) for example in nodes[first % step :: step]),
+        )
     catalog()
     end = None if minutes is None else time.monotonic() + 60 * minutes
     failures: list[Failure] = []
@@ -295,13 +329,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, help="time after which no further case starts")
     parser.add_argument("--models", type=Path, help="a folder: start from the ONNX files in it as well")
     parser.add_argument("--replay", type=Path, help="a folder of a failed case: use its file again, and show the error")
+    parser.add_argument("--examples", action="store_true", help="start from the nodes of the onnx package as well")
     given = parser.parse_args(arguments)
     if given.replay is not None:
         case = json.loads((given.replay / "failure.json").read_text())["case"]
         print(exercise(given.replay / "m.onnx", random.Random(case), print))  # noqa: S311, T201
         return 0
     runs = given.runs if given.runs is not None or given.minutes is not None else 500
-    failures = fuzz(given.out, first=given.first, runs=runs, minutes=given.minutes, models=given.models, verbose=True)
+    more = {"models": given.models, "examples": given.examples}
+    failures = fuzz(given.out, first=given.first, runs=runs, minutes=given.minutes, verbose=True, **more)
     print(f"{len(failures)} failures; their files are in {given.out}" if failures else "no failures")  # noqa: T201
     return 1 if failures else 0
 

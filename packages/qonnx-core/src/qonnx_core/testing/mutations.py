@@ -9,6 +9,9 @@ from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError, Message
+from onnx.checker import ValidationError
+
+from qonnx_core.testing.mutations_of_structure import STRUCTURE
 
 INTEGERS = (
     0,
@@ -102,10 +105,11 @@ def mutate_bytes(content: bytes, generator: random.Random) -> bytes:
 def mutate_model(model: onnx.ModelProto, generator: random.Random) -> None:
     """Change the message in place by one to three mutations, any field or one that is aimed at a weak place."""
     for _ in range(generator.choice([1, 1, 2, 3])):
-        mutation = any_field if generator.random() < 0.45 else generator.choice(MUTATIONS)
+        kind = generator.random()
+        mutation = any_field if kind < 0.3 else generator.choice(MUTATIONS if kind < 0.6 else STRUCTURE)
         try:
             mutation(model, generator)
-        except (ValueError, TypeError, IndexError, DecodeError):
+        except (ValueError, TypeError, IndexError, OverflowError, DecodeError, OSError, ValidationError):
             continue  # there is nothing of this kind in the model, or protobuf itself refuses the value
 
 
