@@ -87,6 +87,14 @@ def test_names_of_unknown_sizes_are_those_of_the_run_before() -> None:
     assert shape_of(body) == "[N,2,unk__1,unk__2]"
 
 
+def test_names_of_unknown_sizes_stay_where_nodes_go() -> None:
+    model = from_proto(onnx.parser.parse_model(f"{HEAD} g (float[?] x, float[?] z) => (y) {{ u = Neg(x) y = Neg(z) }}"))
+    InferShapes().run(model)
+    assert str(model.graph.outputs[0].shape) == "[unk__1]"
+    model.graph.remove(model.graph[0])
+    assert InferShapes().run(model) == 0
+
+
 BRANCHES = "then_branch = a () => (p) { n = Neg(h) p = Relu(n) }, else_branch = b () => (q) { q = Relu(h) }"
 
 

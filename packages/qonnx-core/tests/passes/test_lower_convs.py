@@ -49,6 +49,13 @@ def test_a_convolution_before_and_after() -> None:
     assert graph_lines(changed) == graph_lines(after)
 
 
+def test_all_tensors_around_computed_weights_have_shapes() -> None:
+    model = build(f"""g (float[N, 2, 4, 5] x) => (float[N, 3, 3, 3] y) <{constant("w", whole(0, 2, 2, 3, 3))}>
+        {{ t = Transpose<perm = [3, 0, 1, 2]>(w) y = Conv(x, t) }}""")
+    changed = check_pass(LowerConvsToMatMul(), model, {"x": whole(1, 6, 2, 4, 5)}, min_edits=1)
+    assert all(value.shape is not None for node in changed.graph for value in node.outputs)
+
+
 SHAPES = [
     ("[N, 2, 7, 6]", (4, 2, 3, 3), "", ["Transpose", "Im2Col", "MatMul", "Transpose"]),
     ("[N, 2, 7, 6]", (4, 2, 3, 3), "pads = [1, 0, 2, 1], strides = [2, 1]", None),

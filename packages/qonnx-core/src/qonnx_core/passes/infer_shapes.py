@@ -59,10 +59,10 @@ class InferShapes:
         computed = _has_computed_shapes(model)
         try:
             try:
-                inferred = _infer(_skeleton(model), computed)
+                inferred = _infer(_skeleton(model), computed, model)
             except (shape_inference.InferenceError, ValueError):
                 # The message of this one names our operators.
-                inferred = _infer(_skeleton(model, simplified=False), computed)
+                inferred = _infer(_skeleton(model, simplified=False), computed, model)
         except (shape_inference.InferenceError, ValueError) as error:
             raise InvalidModel(
                 f"model: shapes or types contradict each other: {_first_complaint(error)}; expected a graph that fits "
@@ -89,7 +89,7 @@ def _first_complaint(error: Exception) -> str:
     return f"{name or 'a node without a name'} ({op_type}): {text[places[0].end() : end].strip()}"
 
 
-def _infer(proto: onnx.ModelProto, computed: bool) -> onnx.ModelProto:
+def _infer(proto: onnx.ModelProto, computed: bool, model: ir.Model) -> onnx.ModelProto:
     """Return the model with shapes; values that shapes follow from are looked at where they are ``computed``.
 
     ``onnx`` then keeps every element of every vector by itself, so that long vectors would take hours. It also errs
@@ -101,7 +101,7 @@ def _infer(proto: onnx.ModelProto, computed: bool) -> onnx.ModelProto:
             looked = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
             if not _has_negative_size(looked.graph):
                 inferred = looked
-    settle_symbols(proto, inferred)
+    settle_symbols(proto, inferred, model)
     return inferred
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 
+from qonnx_core.ir.graphs import graphs_of
 from qonnx_core.ops.windows import output_size
 
 _GENERATED = re.compile(r"unk__\d+")
@@ -18,11 +20,12 @@ _Dims = Sequence[Any]  # the ``Dimension`` messages of a shape
 _Constants = Mapping[str, onnx.TensorProto]
 
 
-def settle_symbols(skeleton: onnx.ModelProto, inferred: onnx.ModelProto) -> None:
+def settle_symbols(skeleton: onnx.ModelProto, inferred: onnx.ModelProto, model: ir.Model) -> None:
     """Rename the symbols that inference made up, in place.
 
     Where a node keeps an axis (Resize by 1, Tile once, Expand to 1, a padded convolution with stride 1), its size is
-    that of the data. What is left is numbered in the order of the nodes, so that a second run gives the same names.
+    that of the data. What is left keeps the made-up name that it has in the model, so that a second run changes
+    nothing, also after nodes went; new ones are numbered in the order of the nodes.
     """
     given = {dim.dim_param for info in (*skeleton.graph.input, *skeleton.graph.value_info) for dim in _dims_of(info)}
     if not any(_is_new(dim, given) for graph in _graphs(inferred.graph) for info in _infos(graph)
@@ -30,24 +33,44 @@ def settle_symbols(skeleton: onnx.ModelProto, inferred: onnx.ModelProto) -> None
         return
     known: dict[str, str | int] = {}
     _collect(inferred.graph, ChainMap(), ChainMap(), given, known)
-    numbered = (f"unk__{number}" for number in itertools.count())
-    fresh = (name for name in numbered if name not in given)
-    names: dict[str, str] = {}
-    for graph in _graphs(inferred.graph):
+    left: list[tuple[Any, str, str | None]] = []  # a size, its symbol, and its name so far
+    shapes: Iterator[dict[str, list[str | None]]] = itertools.chain(
+        map(_shapes_of, graphs_of(model)), itertools.repeat({})
+    )
+    for graph, before in zip(_graphs(inferred.graph), shapes, strict=False):
         place = {name: number for number, node in enumerate(graph.node) for name in node.output}
         for info in sorted(_infos(graph), key=lambda info: place.get(info.name, len(place))):
-            for dim in _dims_of(info):
+            dims = _dims_of(info)
+            old = before.get(info.name, [])
+            for dim, name in zip(dims, old if len(old) == len(dims) else [None] * len(dims), strict=True):
                 if not _is_new(dim, given):
                     continue
                 size = _resolved(dim.dim_param, known)
                 if isinstance(size, int):
                     dim.dim_value = size
                 elif _GENERATED.fullmatch(size) and size not in given:
-                    if size not in names:
-                        names[size] = next(fresh)
-                    dim.dim_param = names[size]
+                    left.append((dim, size, name))
                 else:
                     dim.dim_param = size
+    names: dict[str, str] = {}
+    taken = set(given)
+    for _, symbol, name in left:
+        if name is not None and symbol not in names and name not in taken and _GENERATED.fullmatch(name):
+            names[symbol] = name
+            taken.add(name)
+    fresh = (name for name in (f"unk__{number}" for number in itertools.count()) if name not in taken)
+    for dim, symbol, _ in left:
+        dim.dim_param = names[symbol] if symbol in names else names.setdefault(symbol, next(fresh))
+
+
+def _shapes_of(graph: ir.Graph) -> dict[str, list[str | None]]:
+    """Return the names of the sizes of what the nodes of a graph compute, None for numbers."""
+    return {
+        value.name or "": [None if isinstance(dim, int) else dim.value for dim in value.shape]
+        for node in graph
+        for value in node.outputs
+        if value.shape is not None
+    }
 
 
 def _resolved(size: str | int, known: Mapping[str, str | int]) -> str | int:

@@ -313,6 +313,8 @@ class _Lowering:
             node, "Transpose", [weights], {"perm": permutation}, stem=stem, outputs=[f"{stem}/transposed"], source=node
         ).outputs[0]
         moved.type = weights.type
+        moved.shape = None if weights.shape is None else ir.Shape([weights.shape[axis] for axis in permutation])
+        set_datatype(moved, get_datatype(weights))
         target = self._emitter.vector([rows, plan.filters], f"{stem}/shape")
         made = self._emitter.node(
             node, "Reshape", [moved, target], stem=f"{stem}/reshape", outputs=[f"{stem}/matrix"], source=node
