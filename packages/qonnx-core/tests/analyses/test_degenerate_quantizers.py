@@ -20,6 +20,7 @@ from qonnx_core.ops.op import DOMAIN, QonnxOp
 from qonnx_core.passes.extract_quant_scale import ExtractQuantScale
 from qonnx_core.passes.infer_datatypes import InferDataTypes
 from qonnx_core.passes.streamline import to_integer_form
+from qonnx_core.verify import ErrorAnalysis
 
 INF, NAN = np.inf, np.nan
 GRIDS = {"x": Grid.parse("INT8*2^-3")}
@@ -80,3 +81,22 @@ def test_less_than_one_bit_gives_the_one_number_that_is_said(op: QonnxOp, before
     model = network(op, [*before, bits], weights=False)
     found = compile_model(model).run({"x": np.full((1, 4), 3, np.float32)}, "q")["q"]
     assert tensor_ranges(model, GRIDS)["q"].values == (found.min(), found.max())
+
+
+@pytest.mark.parametrize("rows", [
+    [[-INF, 0, 1]], [[INF, 0, 1]], [[NAN, 2, 1]], [[-INF, -INF, -INF]], [[INF, INF, NAN]], [[0, 0, 0]],
+    [[-INF, 0, 1], [2, 0, 1], [5, 5, 5], [NAN, INF, 1]],
+])  # fmt: skip
+def test_thresholds_may_be_infinite_in_any_order(rows: list[list[float]]) -> None:
+    """A channel that a zero scale makes constant has them; they were said not to be constant."""
+    model = network(MultiThreshold("UINT2"), [rows], weights=False)
+    x = np.repeat((np.arange(-128, 128) / 8).astype(np.float32)[:, None], 4, axis=1)
+    expected = compile_model(model).run({"x": x}, "q")
+    found = tensor_ranges(model, GRIDS)["q"]
+    assert found.values == (expected["q"].min(), expected["q"].max())
+    form = to_integer_form(model, GRIDS)
+    ints, _ = form.quantize_inputs({"x": x})
+    np.testing.assert_array_equal(form.finish(form.run(ints))["y"], expected["y"])
+    (decision,) = ErrorAnalysis(model).run({"x": x}).decisions
+    np.testing.assert_array_equal(decision.low, expected["q"])
+    np.testing.assert_array_equal(decision.high, expected["q"])

@@ -15,6 +15,7 @@ from qonnx_core.analyses.ranges.extent import LIMIT, Extent, Lattice, Reals, bet
 from qonnx_core.analyses.ranges.intervals import FloatArray, Pair
 from qonnx_core.analyses.ranges.operation import Operation, Rule, exact_numbers, numbers_of
 from qonnx_core.errors import Unsupported
+from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ops.multithreshold import MultiThreshold
 from qonnx_core.passes.streamline import exact
@@ -220,10 +221,18 @@ def float_quant(op: Operation) -> list[Extent]:
     return [between(intervals.product_of((lo, hi), (factors, factors)), x.axis, "its minifloats span too many bits")]
 
 
+def _thresholds(op: Operation) -> FloatArray:
+    """Return the thresholds, which may be infinite or NaN."""
+    array = constant_array(op.node.inputs[1])
+    if array is None or array.dtype.kind not in "fiu":
+        return numbers_of(op.constant(1, "thresholds"))
+    return array.astype(np.float64)
+
+
 def multi_threshold(op: Operation) -> list[Extent]:
     """MultiThreshold, channels on axis 1, or on the last axis by its layout."""
     x = op.extent(0)
-    rows = numbers_of(op.constant(1, "thresholds"))
+    rows = _thresholds(op)
     rank = len(op.shape(0))
     layout = MultiThreshold(out_dtype="", data_layout=op.text("data_layout", ""))
     axis = rank - 1 if layout.channels_last or rank < 2 else 1
@@ -237,7 +246,8 @@ def multi_threshold(op: Operation) -> list[Extent]:
 
     def exactly(value: Real, index: tuple[int, ...]) -> float:
         place = tuple(0 if size == 1 else i for i, size in zip(index, rows.shape[:-1], strict=True))
-        return float(sum(exact.compare(value, Fraction(float(t))) >= 0 for t in rows[place] if np.isfinite(t)))
+        return float(sum(np.isneginf(t) or (np.isfinite(t) and exact.compare(value, Fraction(float(t))) >= 0)
+                         for t in rows[place]))  # fmt: skip
 
     found = settled(x, lambda end: end, level, exactly)
     gain, bias = (

@@ -25,6 +25,7 @@ FloatArray = npt.NDArray[np.float64]
 
 #: Widest weights that still count as quantized.
 MAX_WEIGHT_BITS = 16
+_BEYOND = 1e300  # no product of float32 numbers comes near
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,8 @@ class Constant:
 
     def single(self) -> npt.NDArray[np.float32]:
         """Return the float32 numbers that an execution sees."""
-        numbers = self.mantissa.astype(np.float32)
+        with np.errstate(over="ignore"):  # thresholds beyond all numbers become infinite
+            numbers = self.mantissa.astype(np.float32)
         return numbers if (self.scale == 1).all() else numbers * self.scale.astype(np.float32)
 
     def fraction(self, position: int) -> Fraction:
@@ -237,6 +239,18 @@ def initializer(value: ir.Value) -> Constant | None:
     """Return the constant behind a value, or None if the value is not constant."""
     array = constant_array(value)
     return None if array is None else plain(array)
+
+
+def thresholds_of(value: ir.Value) -> Constant | None:
+    """Return the thresholds behind a value, or None if it is not constant.
+
+    Infinite ones and NaN become numbers that no finite value passes: -infinity is always reached, the others never.
+    """
+    array = constant_array(value)
+    if array is None or array.dtype.kind not in "fiu":
+        return initializer(value)
+    wide = array.astype(np.float64)
+    return plain(np.where(np.isnan(wide), _BEYOND, np.clip(wide, -_BEYOND, _BEYOND)))
 
 
 @dataclass(frozen=True, eq=False)

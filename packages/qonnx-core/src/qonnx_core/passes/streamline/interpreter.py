@@ -59,9 +59,15 @@ class Interpretation:
         """Return what is known about a value."""
         name = value.name or ""
         if name not in self.known:
-            constant = constants.initializer(value)
+            constant = _read(value)
             self.known[name] = constant if constant is not None else Failed(f"tensor {name} has no producer")
         return self.known[name]
+
+
+def _read(value: ir.Value) -> Constant | None:
+    """Return the constant behind a value; thresholds may be infinite."""
+    are_thresholds = all(use.node.op_type == "MultiThreshold" and use.idx == 1 for use in value.uses())
+    return constants.thresholds_of(value) if are_thresholds else constants.initializer(value)
 
 
 def interpret(model: ir.Model, input_grids: Mapping[str, Grid], options: QuantizerOptions) -> Interpretation:
