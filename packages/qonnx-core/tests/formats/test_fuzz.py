@@ -161,6 +161,14 @@ def test_an_attribute_that_is_missing_is_named_where_an_old_opset_needs_shapes(c
         from_proto(onnx.parser.parse_model(text))
 
 
+@pytest.mark.parametrize("op_type", ["Unheard", "Relu"])
+def test_a_node_without_outputs_is_refused(op_type: str) -> None:
+    model = onnx.parser.parse_model(HEAD + "g (float[2] x) => (y) { y = Neg(x) }")
+    model.graph.node.append(onnx.helper.make_node(op_type, ["x"], []))
+    with pytest.raises(InvalidModel, match="has no outputs, so nothing can read it"):
+        from_proto(model)
+
+
 def test_an_attribute_of_a_function_outside_of_one_is_refused(tmp_path: Path) -> None:
     model = onnx.parser.parse_model(HEAD + "g (float[2] x) => (y) { [n] y = Concat<axis = 0>(x, x) }")
     model.graph.node[0].attribute[0].ref_attr_name = "axis"

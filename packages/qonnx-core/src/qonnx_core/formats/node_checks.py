@@ -29,6 +29,7 @@ class _Rules:
 def check_standard_nodes(model: ir.Model) -> None:
     """Return nothing where standard nodes have the inputs, outputs and attribute types of their operator's version.
 
+    Nodes of any operator have an output.
     Operators and versions that the installed ``onnx`` does not know are left to whoever runs them.
 
     Raises:
@@ -38,7 +39,10 @@ def check_standard_nodes(model: ir.Model) -> None:
     for nodes, imports in _places(model):
         version = imports.get("", imports.get("ai.onnx", 0))
         for node in nodes:
-            if node.domain in _STANDARD:
+            if not node.outputs:
+                found.append(f"{node.name or node.op_type} ({node.op_type}): has no outputs, so nothing can read it; "
+                             "expected at least one. Take it out of the model.")  # fmt: skip
+            elif node.domain in _STANDARD:
                 rules = _rules(node.op_type, version)
                 if rules is not None:
                     found.extend(_broken(node, rules))

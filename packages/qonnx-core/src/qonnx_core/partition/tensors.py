@@ -54,7 +54,9 @@ def tensor_grids(model: ir.Model, input_grids: Mapping[str, Grid], without: Coll
     The inputs in ``without`` have no grid, and only the host reads them. What depends on them is a float up to the
     next quantizer, whose grid is its own whatever comes in.
     """
-    known = interpret(model, {**input_grids, **dict.fromkeys(without, _STAND_IN)}, QuantizerOptions("shift", 24)).known
+    known = interpret(
+        model, {**input_grids, **dict.fromkeys(without, _STAND_IN)}, QuantizerOptions(only_grids=True)
+    ).known
     floats = set(without)
     for node in model.graph:
         if any(value is not None and value.name in floats for value in node.inputs) and not is_quantizer(node):
