@@ -116,11 +116,36 @@ def test_what_does_not_fit_is_refused(
         merge_models(model(FIRST), model(second), mapping=mapping)
 
 
-def test_two_versions_of_a_domain_are_refused() -> None:
-    text = "g (float[N, 4] {0}) => (float[N, 4] {1}) <float s = {{1}}> "
-    text += "{{ {1} = qonnx.custom_op.general.BipolarQuant({0}, s) }}"
+def domains(kind: str, given: str, made: str, version: int) -> ir.Model:
+    """Return a model whose operator is the same in both versions of its domain, or another in each."""
+    body = {
+        "same": f"<float s = {{1}}> {{ {made} = qonnx.custom_op.general.BipolarQuant({given}, s) }}",
+        "changed": "<float s = {1}, float z = {0}, float b = {8}, float c = {4}> "
+        f"{{ {made} = qonnx.custom_op.general.Trunc({given}, s, z, b, {'c' if version == 1 else 's, c'}) }}",
+    }[kind]
+    return model(f"g (float[N, 4] {given}) => (float[N, 4] {made}) {body}", version=version)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "version"),
+    [(("same", 1), ("same", 2), 2), (("same", 1), ("changed", 2), 2), (("changed", 1), ("same", 2), 1),
+     (("changed", 2), ("same", 1), 2)],
+)  # fmt: skip
+def test_two_versions_of_a_domain_become_one_that_says_the_same(
+    first: tuple[str, int], second: tuple[str, int], version: int
+) -> None:
+    front, back = domains(first[0], "x", "m", first[1]), domains(second[0], "m", "y", second[1])
+    merged = merge_models(front, back)
+    assert merged.opset_imports["qonnx.custom_op.general"] == version
+    x = np.arange(-8, 8, dtype=np.float32).reshape(4, 4)
+    between = qonnx_core.compile_model(front).run({"x": x})["m"]
+    expected = qonnx_core.compile_model(back).run({"m": between})["y"]
+    np.testing.assert_array_equal(qonnx_core.compile_model(merged).run({"x": x})["y"], expected)
+
+
+def test_two_meanings_of_an_operator_are_refused() -> None:
     with pytest.raises(Unsupported, match=r"imports version 2 of qonnx\.custom_op\.general"):
-        merge_models(model(text.format("x", "m")), model(text.format("m", "y"), version=2))
+        merge_models(domains("changed", "x", "m", 1), domains("changed", "m", "y", 2))
 
 
 def dims(values: Any) -> list[list[int | str]]:

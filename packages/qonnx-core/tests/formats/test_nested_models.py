@@ -168,10 +168,16 @@ def test_a_model_with_other_inputs_than_the_node_is_refused(tmp_path: Path) -> N
         qonnx_core.compile_model(load(tmp_path))
 
 
-def test_a_mixture_of_domain_versions_is_refused(tmp_path: Path) -> None:
-    write(tmp_path / "parts/child.onnx", CHILD, HEAD.replace('general": 1', 'general": 2'))
+def test_versions_of_a_domain_mix_where_they_say_the_same_of_all_operators(tmp_path: Path) -> None:
+    newer = HEAD.replace('general": 1', 'general": 2')
+    write(tmp_path / "parts/child.onnx", CHILD, newer)
+    np.testing.assert_array_equal(qonnx_core.compile_model(load(tmp_path)).run({"x": X})["y"], expected(X))
+    trunc = "t = qonnx.custom_op.general.Trunc({}, one, zero, bits, {}) s = "
+    write(tmp_path / "parts/child.onnx", CHILD.replace("s = Neg(f)", trunc.format("f", "one, bits") + "Neg(t)"), newer)
+    assert qonnx_core.compile_model(load(tmp_path)).run({"x": X})["y"].shape == X.shape
+    both = PARENT.replace("s = Add(p", trunc.format("p", "bits") + "Add(t")
     with pytest.raises(Unsupported, match=r"imports version 2 of qonnx.custom_op.general, the model around it 1"):
-        qonnx_core.compile_model(load(tmp_path))
+        qonnx_core.compile_model(load(tmp_path, parent=both))
 
 
 def test_a_damaged_nested_model_is_refused_by_name(tmp_path: Path) -> None:

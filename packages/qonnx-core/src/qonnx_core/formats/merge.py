@@ -37,7 +37,8 @@ def merge_models(
     Raises:
         InvalidInput: the mapping names what is not there, or nothing fits.
         InvalidModel: element types or shapes of what is joined differ.
-        Unsupported: the models use different versions of another domain, or of operators without a newer form.
+        Unsupported: versions of another domain say different things of operators that the models use, or an operator
+            has no newer form.
     """
     front, back = normalized_copy(first), normalized_copy(second)
     opset = max(front.opset_imports[""], back.opset_imports[""])

@@ -11,6 +11,7 @@ from qonnx_core.errors import InvalidModel, Unsupported
 from qonnx_core.formats.file_checks import is_file
 from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.names import free_name
+from qonnx_core.ops.registry import default_registry
 
 PARTITION = "GenericPartition"
 _FOLDER = "qonnx_core_folder"  # entry of node.meta: the folder of the file that the node was read from
@@ -88,12 +89,12 @@ def _inline(
 
 
 class Taken:
-    """What a model has already: names of tensors and of nodes, and the domains of its operators."""
+    """What a model has already: names of tensors and of nodes, and its operators by domain."""
 
     def __init__(self, model: ir.Model) -> None:
         self.values = {name for graph in model.graphs() for name in _names(graph)}
         self.nodes = {node.name for graph in model.graphs() for node in graph if node.name}
-        self.domains = {node.domain for graph in model.graphs() for node in graph} | {""}
+        self.operators = _operators(model)
 
 
 def _child(
@@ -125,26 +126,54 @@ def _child(
     return child
 
 
+def _operators(model: ir.Model) -> dict[str, set[str]]:
+    """Return the names of the operators of a model by their domains; the standard domain is always there."""
+    found: dict[str, set[str]] = {"": set()}
+    for graph in model.graphs():
+        for node in graph:
+            found.setdefault(node.domain, set()).add(node.op_type)
+    return found
+
+
 def agree_on_opsets(where: str, model: ir.Model, child: ir.Model, taken: Taken | None = None) -> None:
     """Let the model import what the other one needs.
 
     Raises:
-        Unsupported: both use a domain, in different versions.
+        Unsupported: both use a domain, in different versions of which neither means the same for all operators.
     """
-    used = (taken or Taken(model)).domains
-    wanted = {inner.domain for graph in child.graphs() for inner in graph} | {""}
+    used = _operators(model) if taken is None else taken.operators
+    wanted = _operators(child)
     for domain in sorted(wanted):
         version = child.opset_imports.get(domain)
         if version is None:
             continue
         other = model.opset_imports.get(domain) if domain in used else None
         if other is not None and other != version:
-            raise Unsupported(
-                f"{where}: its model imports version {version} of {domain or 'ai.onnx'}, the model around it {other}; "
-                "expected one version. Export one of the two again."
-            )
+            chosen = _common_version(domain, [(other, used[domain]), (version, wanted[domain])])
+            if chosen is None:
+                raise Unsupported(
+                    f"{where}: its model imports version {version} of {domain or 'ai.onnx'}, the model around it "
+                    f"{other}; expected one version. Export one of the two again."
+                )
+            version = chosen
         model.opset_imports[domain] = version
-    used |= wanted
+    for domain, names in wanted.items():
+        used.setdefault(domain, set()).update(names)
+
+
+def _common_version(domain: str, uses: list[tuple[int, set[str]]]) -> int | None:
+    """Return the version in which the operators mean what they mean in theirs, the newest first, or None."""
+    registry = default_registry()
+    if domain not in registry.domains:
+        return None
+    for chosen in sorted({version for version, _ in uses}, reverse=True):
+        if all(
+            registry.find(domain, name, version) is registry.find(domain, name, chosen)
+            for version, names in uses
+            for name in names
+        ):
+            return chosen
+    return None
 
 
 def splice(model: ir.Model, node: ir.Node, child: ir.Model, *, prefix: str = "", taken: Taken | None = None) -> None:
