@@ -10,6 +10,7 @@ import onnx_ir as ir
 from qonnx_core.errors import InvalidModel, Unsupported
 from qonnx_core.execute.automatic_pads import write_pads
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import Names
 from qonnx_core.ops.builder import GraphBuilder
 from qonnx_core.ops.op import DOMAIN, QonnxOp
 from qonnx_core.ops.registry import op_of
@@ -24,6 +25,7 @@ def lower(model: ir.Model) -> int:
         Unsupported: an operator belongs to the format, but nothing here defines it, or a padding is not known.
     """
     count = write_pads(model)
+    names = Names(model.graph)
     for graph in list(model.graphs()):
         for node in list(graph):
             op = op_of(node, model.opset_imports)
@@ -33,7 +35,7 @@ def lower(model: ir.Model) -> int:
                     "be run yet; expected one of those in qonnx_core.ops. Install a plug-in that defines it."
                 )
             if op is not None:
-                _replace(model.graph, graph, node, op, f"{DOMAIN}/{count}")
+                _replace(model.graph, graph, node, op, f"{DOMAIN}/{count}", names)
                 count += 1
     return count
 
@@ -57,8 +59,8 @@ def errors_of(node: ir.Node) -> Iterator[None]:
         ) from error
 
 
-def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, op: QonnxOp, prefix: str) -> None:
-    builder = GraphBuilder(root, prefix, constant_array)
+def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, op: QonnxOp, prefix: str, names: Names) -> None:
+    builder = GraphBuilder(root, prefix, constant_array, names)
     old = node.outputs[0]
     inputs = [value for value in node.inputs if value is not None]
     with errors_of(node):
@@ -66,8 +68,8 @@ def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, op: QonnxOp, prefix
     if made.producer() is None or made in inputs:
         made = builder.node("Identity", [made])[0]
     for number, inner in enumerate(builder.nodes):
-        inner.name = f"{prefix}/{number}"
+        inner.name = names.free_for_node(f"{prefix}/{number}")
         for index, value in enumerate(inner.outputs):
-            value.name = f"{prefix}/{number}_{index}"
+            value.name = names.free(f"{prefix}/{number}_{index}")
     made.type, made.shape = old.type, old.shape
     ir.convenience.replace_nodes_and_values(graph, node, [node], builder.nodes, [old], [made])

@@ -23,6 +23,7 @@ from qonnx_core.formats.qcdq import (
 from qonnx_core.formats.qcdq_floats import FloatType, float_codes, float_type
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import integer_range
+from qonnx_core.ir.names import Names
 from qonnx_core.ops.builder import GraphBuilder, Operand
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.ops.quant import Quant
@@ -69,6 +70,7 @@ def from_qcdq(model: ir.Model, *, zero_points: ZeroPoints = "exact") -> Conversi
     InferShapes().run(copy)
     if _has_computed_parameters(copy):
         FoldConstants(keep_op_types=("QuantizeLinear", "DequantizeLinear", "Clip")).run(copy)
+    names = Names(copy.graph)
     kept: list[str] = []
     converted = 0
     for graph in list(copy.graphs()):
@@ -83,9 +85,9 @@ def from_qcdq(model: ir.Model, *, zero_points: ZeroPoints = "exact") -> Conversi
                 kept.append(f"{node.name or node.outputs[0].name} (DequantizeLinear): {found}")
                 continue
             if isinstance(found, _FloatChain):
-                _replace_float(copy.graph, graph, node, found)
+                _replace_float(copy.graph, graph, node, found, names)
             else:
-                _replace(copy.graph, graph, node, found, standard=zero_points == "standard")
+                _replace(copy.graph, graph, node, found, names, standard=zero_points == "standard")
             converted += 1
     if converted:
         copy.opset_imports.setdefault(DOMAIN, 1)
@@ -356,8 +358,8 @@ def _same(left: Array, right: Array) -> bool:
         return False
 
 
-def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, chain: _Chain, *, standard: bool) -> None:
-    builder = _QuantBuilder(root, f"{node.outputs[0].name}/quant", constant_array)
+def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, chain: _Chain, names: Names, *, standard: bool) -> None:
+    builder = _QuantBuilder(root, f"{node.outputs[0].name}/quant", constant_array, names)
     if chain.integers is not None:
         made = _constant(builder, chain)
     elif chain.unit:
@@ -378,8 +380,8 @@ def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, chain: _Chain, *, s
     _put(graph, node, builder, made)
 
 
-def _replace_float(root: ir.Graph, graph: ir.Graph, node: ir.Node, chain: _FloatChain) -> None:
-    builder = _QuantBuilder(root, f"{node.outputs[0].name}/quant", constant_array)
+def _replace_float(root: ir.Graph, graph: ir.Graph, node: ir.Node, chain: _FloatChain, names: Names) -> None:
+    builder = _QuantBuilder(root, f"{node.outputs[0].name}/quant", constant_array, names)
     if chain.x is not None:
         made = builder.float_quant(chain.x, chain)
     else:
@@ -399,8 +401,10 @@ def _put(graph: ir.Graph, node: ir.Node, builder: GraphBuilder, made: ir.Value) 
     if made.producer() not in builder.nodes:
         made = builder.node("Identity", [made])[0]
     for number, inner in enumerate(builder.nodes):
-        inner.name = node.name if inner.outputs[0] is made else f"{node.name or old.name}/{inner.op_type}_{number}"
-        inner.outputs[0].name = f"{old.name}/{inner.op_type}_{number}"
+        kind = f"{inner.op_type}_{number}"
+        own = f"{node.name or old.name}/{kind}"
+        inner.name = node.name if inner.outputs[0] is made else builder.names.free_for_node(own)
+        inner.outputs[0].name = builder.names.free(f"{old.name}/{kind}")
     made.dtype, made.shape = ir.DataType.FLOAT, old.shape
     ir.convenience.replace_nodes_and_values(graph, node, [node], builder.nodes, [old], [made])
 

@@ -20,6 +20,7 @@ from qonnx_core.formats.qcdq import (
 from qonnx_core.formats.qcdq_floats import FloatType, float_codes, type_of_quantizer
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import integer_range
+from qonnx_core.ir.names import Names
 from qonnx_core.ops.builder import GraphBuilder, Operand
 from qonnx_core.ops.float_quant import FloatQuant
 from qonnx_core.ops.op import DOMAIN, QonnxOp
@@ -59,6 +60,7 @@ def to_qcdq(
     check_zero_points(zero_points)
     copy = normalized_copy(model)
     InferShapes().run(copy)
+    names = Names(copy.graph)
     kept: list[str] = []
     converted = 0
     written = copy.opset_imports[""] if opset is None else min(opset, copy.opset_imports[""])
@@ -71,10 +73,10 @@ def to_qcdq(
             if isinstance(found, str):
                 kept.append(f"{node.name or node.outputs[0].name} ({node.op_type}): {found}")
             elif isinstance(found, _FloatQuantizer):
-                _replace_float(copy.graph, graph, node, found)
+                _replace_float(copy.graph, graph, node, found, names)
                 converted += 1
             else:
-                _replace(copy.graph, graph, node, found, standard=zero_points == "standard")
+                _replace(copy.graph, graph, node, found, names, standard=zero_points == "standard")
                 converted += 1
     if kept and not partial:
         raise Unsupported(
@@ -251,9 +253,9 @@ def _axis(shape: tuple[int, ...], x: ir.Value) -> int | str | None:
     return long[0]
 
 
-def _replace_float(root: ir.Graph, graph: ir.Graph, node: ir.Node, quantizer: _FloatQuantizer) -> None:
+def _replace_float(root: ir.Graph, graph: ir.Graph, node: ir.Node, quantizer: _FloatQuantizer, names: Names) -> None:
     old = node.outputs[0]
-    builder = GraphBuilder(root, f"{old.name}/qcdq", constant_array)
+    builder = GraphBuilder(root, f"{old.name}/qcdq", constant_array, names)
     x = node.inputs[0]
     assert x is not None
     known = constant_array(x)
@@ -262,10 +264,10 @@ def _replace_float(root: ir.Graph, graph: ir.Graph, node: ir.Node, quantizer: _F
     along: dict[str, int] = {} if quantizer.axis is None else {"axis": quantizer.axis}
     if known is not None and np.all(np.isfinite(known)) and quantizer.saturation:
         codes = float_codes(kind, np.asarray(known / quantizer.shaped))
-        current = new_initializer(root, f"{old.name}/codes", ir.tensor(codes, dtype=kind.dtype))
+        current = new_initializer(root, f"{old.name}/codes", ir.tensor(codes, dtype=kind.dtype), names)
     else:
         zeros = ir.tensor(np.zeros(quantizer.scale.shape, kind.dtype.numpy()), dtype=kind.dtype)
-        zero = new_initializer(root, f"{old.name}/zero_point", zeros)
+        zero = new_initializer(root, f"{old.name}/zero_point", zeros, names)
         saturate = {} if quantizer.saturation else {"saturate": 0}
         current = builder.node("QuantizeLinear", [x, scale, zero], {**along, **saturate})[0]
     made = builder.node("DequantizeLinear", [current, scale], along)[0]
@@ -276,31 +278,35 @@ def _put(graph: ir.Graph, node: ir.Node, builder: GraphBuilder, made: ir.Value) 
     """Put the builder's nodes in the place of the node."""
     old = node.outputs[0]
     for number, inner in enumerate(builder.nodes):
-        inner.name = f"{node.name or old.name}/{inner.op_type}_{number}"
-        inner.outputs[0].name = f"{old.name}/{inner.op_type}_{number}"
+        inner.name = builder.names.free_for_node(f"{node.name or old.name}/{inner.op_type}_{number}")
+        inner.outputs[0].name = builder.names.free(f"{old.name}/{inner.op_type}_{number}")
     made.type, made.shape = old.type, old.shape
     ir.convenience.replace_nodes_and_values(graph, node, [node], builder.nodes, [old], [made])
 
 
-def _replace(root: ir.Graph, graph: ir.Graph, node: ir.Node, quantizer: _Quantizer, *, standard: bool) -> None:
+def _replace(
+    root: ir.Graph, graph: ir.Graph, node: ir.Node, quantizer: _Quantizer, names: Names, *, standard: bool
+) -> None:
     old = node.outputs[0]
-    builder = GraphBuilder(root, f"{old.name}/qcdq", constant_array)
+    builder = GraphBuilder(root, f"{old.name}/qcdq", constant_array, names)
     x = node.inputs[0] if quantizer.clipped is None else quantizer.clipped
     assert x is not None
     known = constant_array(x)
     direct = standard or quantizer.clipped is not None or not np.any(quantizer.zero_point)
     zero_points = ir.tensor(quantizer.zero_point.astype(quantizer.storage.numpy()), dtype=quantizer.storage)
-    scale, zero = builder.value(quantizer.scale), new_initializer(root, f"{old.name}/zero_point", zero_points)
+    scale = builder.value(quantizer.scale)
+    zero = new_initializer(root, f"{old.name}/zero_point", zero_points, names)
     along = {} if quantizer.axis is None else {"axis": quantizer.axis}
     if known is not None and np.all(np.isfinite(known)):
         integers = _integers(builder, quantizer, known).astype(quantizer.storage.numpy())
-        current = new_initializer(root, f"{old.name}/integers", ir.tensor(integers, dtype=quantizer.storage))
+        stored = ir.tensor(integers, dtype=quantizer.storage)
+        current = new_initializer(root, f"{old.name}/integers", stored, names)
     elif quantizer.rounding is Rounding.ROUND and direct:
         current = builder.node("QuantizeLinear", [x, scale, zero], along)[0]
     else:
         steps = builder.value(_steps(builder, quantizer, x))
         unit = ir.tensor(np.zeros((), quantizer.storage.numpy()), dtype=quantizer.storage)
-        ends = [builder.value(np.asarray(1, np.float32)), new_initializer(root, f"{old.name}/zero", unit)]
+        ends = [builder.value(np.asarray(1, np.float32)), new_initializer(root, f"{old.name}/zero", unit, names)]
         current = builder.node("QuantizeLinear", [steps, *ends])[0]
     if quantizer.clips:
         ends = [builder.value(np.asarray(end, quantizer.storage.numpy())) for end in (quantizer.low, quantizer.high)]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+import onnx_ir as ir
+
+from qonnx_core.ir.graphs import graphs_in
+
 
 def numbered_name(stem: str, taken: Container[str | None], first: int = 1) -> str:
     """Return ``stem_1``, or from another number on, or one with a later number that is free.
@@ -25,6 +29,49 @@ def numbered_name(stem: str, taken: Container[str | None], first: int = 1) -> st
 def unused_name(name: str, taken: Container[str | None], first: int = 1) -> str:
     """Return the name, or one with a number (``name_1``, ...) where it is taken."""
     return numbered_name(name, taken, first) if name in taken else name
+
+
+class Names:
+    """Names that no tensor, or no node, of a graph and of those inside it has; each is given once.
+
+    The graph is looked at when the first name is asked for.
+    """
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+        self._tensors: set[str] = set()
+        self._nodes: set[str] = set()
+        self._is_read = False
+
+    def free(self, stem: str) -> str:
+        """Return the stem for a tensor, or one with a number where it is taken."""
+        self._read()
+        return free_name(stem, self._tensors)
+
+    def numbered(self, stem: str) -> str:
+        """Return ``stem_1`` for a tensor, or with the next number that is free."""
+        self._read()
+        name = numbered_name(stem, self._tensors)
+        self._tensors.add(name)
+        return name
+
+    def free_for_node(self, stem: str) -> str:
+        """Return the stem for a node, or one with a number where it is taken."""
+        self._read()
+        return free_name(stem, self._nodes)
+
+    def _read(self) -> None:
+        if not self._is_read:
+            self._is_read = True
+            self._note(self._graph)
+
+    def _note(self, graph: ir.Graph) -> None:
+        self._tensors.update(value.name or "" for value in (*graph.inputs, *graph.initializers.values()))
+        for node in graph:
+            self._nodes.add(node.name or "")
+            self._tensors.update(value.name or "" for value in node.outputs)
+            for inner in graphs_in(node):
+                self._note(inner)
 
 
 def free_name(name: str, taken: set[str] | set[str | None]) -> str:

@@ -18,6 +18,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from qonnx_core.ir.names import Names
+
 Array = NDArray[Any]
 Operand = ir.Value | Array | np.generic
 _KNOWN = (np.ndarray, np.generic)
@@ -214,19 +216,27 @@ class SpecializingBuilder(Builder):
 
 
 class GraphBuilder(SpecializingBuilder):
-    """Writes plain nodes into a graph; new constants become initializers of ``graph``."""
+    """Writes plain nodes into a graph; new constants become initializers of ``graph``, its main graph.
 
-    def __init__(self, graph: ir.Graph, prefix: str, known: Callable[[ir.Value], Array | None]) -> None:
+    ``names`` gives names that are free in that graph and those inside it; builders of one graph share it.
+    """
+
+    def __init__(self, graph: ir.Graph, prefix: str, known: Callable[[ir.Value], Array | None], names: Names) -> None:
         super().__init__()
         self._graph = graph
         self._prefix = prefix
         self._known = known
+        self.names = names
+
+    @classmethod
+    def apart(cls, known: Callable[[ir.Value], Array | None]) -> GraphBuilder:
+        """Return one that is no part of a model, for what can be computed at once."""
+        graph = ir.Graph([], [], nodes=[])
+        return cls(graph, "", known, Names(graph))
 
     def constant(self, array: Array) -> ir.Value:
         """Return a new initializer."""
-        number = 0
-        while (name := f"{self._prefix}/constant_{len(self._graph.initializers) + number}") in self._graph.initializers:
-            number += 1
+        name = self.names.free(f"{self._prefix}/constant_{len(self._graph.initializers)}")
         value = ir.val(name, const_value=ir.Tensor(array, name=name))
         self._graph.register_initializer(value)
         return value

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.graphs import GRAPH_TYPES, graphs_in
 from qonnx_core.ir.graphs import graphs_of as graphs_of  # passes find it here
-from qonnx_core.ir.names import unused_name
+from qonnx_core.ir.names import Names
 
 
 class Pass(Protocol):
@@ -77,13 +77,13 @@ def is_standard(node: ir.Node) -> bool:
     return node.domain in ("", "ai.onnx")
 
 
-def new_initializer(graph: ir.Graph, stem: str, tensor: ir.TensorProtocol) -> ir.Value:
-    """Return a new initializer with a name that starts with ``stem`` and is free among the initializers."""
-    value = ir.val(unused_name(stem, graph.initializers), const_value=tensor)
+def new_initializer(graph: ir.Graph, stem: str, tensor: ir.TensorProtocol, names: Names) -> ir.Value:
+    """Return a new initializer with a name that starts with ``stem`` and is free in the whole model."""
+    value = ir.val(names.free(stem), const_value=tensor)
     graph.register_initializer(value)
     return value
 
 
-def new_constant(graph: ir.Graph, stem: str, array: NDArray[Any]) -> ir.Value:
+def new_constant(graph: ir.Graph, stem: str, array: NDArray[Any], names: Names) -> ir.Value:
     """Return a new initializer that holds the array."""
-    return new_initializer(graph, stem, ir.tensor(array))
+    return new_initializer(graph, stem, ir.tensor(array), names)

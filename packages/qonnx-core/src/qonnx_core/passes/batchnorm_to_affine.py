@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import Names
 from qonnx_core.passes.base import graphs_of, is_standard
 from qonnx_core.passes.remove_unused import RemoveUnused
 from qonnx_core.passes.rewrite import builder_for, substitute
@@ -27,17 +28,18 @@ class BatchNormToAffine:
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of BatchNormalization nodes rewritten."""
+        names = Names(model.graph)
         rewritten = 0
         for graph in graphs_of(model):
             for node in list(graph):
                 if node.op_type == "BatchNormalization" and is_standard(node):
-                    rewritten += _rewrite(model.graph, graph, node)
+                    rewritten += _rewrite(model.graph, graph, node, names)
         if rewritten:
             RemoveUnused().run(model)
         return rewritten
 
 
-def _rewrite(root: ir.Graph, graph: ir.Graph, node: ir.Node) -> int:
+def _rewrite(root: ir.Graph, graph: ir.Graph, node: ir.Node, names: Names) -> int:
     x = node.inputs[0]
     arrays = [constant_array(value) for value in node.inputs[1:]]
     trains = node.attributes.get_int("training_mode", 0) != 0 or len(node.outputs) > 1
@@ -51,7 +53,7 @@ def _rewrite(root: ir.Graph, graph: ir.Graph, node: ir.Node) -> int:
         gain = scale * (kind(1) / np.sqrt(variance + epsilon))
         offset = bias - mean * gain
     shape = (-1, *(1,) * (len(x.shape) - 2))
-    builder = builder_for(root, node)
+    builder = builder_for(root, node, names)
     wide = x if x.dtype is None else builder.cast(x, dtype)
     affine = builder("Add", builder("Mul", wide, gain.reshape(shape)), offset.reshape(shape))
     substitute(graph, node, builder, builder.value(affine if x.dtype is None else builder.cast(affine, x.dtype)))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qonnx_core.ir.annotations import set_datatype
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import DataType
+from qonnx_core.ir.names import Names
 from qonnx_core.ops.bipolar_quant import BipolarQuant
 from qonnx_core.ops.builder import GraphBuilder, Operand
 from qonnx_core.ops.multithreshold import MultiThreshold
@@ -43,6 +44,7 @@ class BipolarMatMulToXnorPopcount:
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of products rewritten."""
         state: Inference | None = None
+        names = Names(model.graph)
         done = 0
         for graph in graphs_of(model):
             bits: dict[ir.Value, ir.Value] = {}
@@ -51,7 +53,7 @@ class BipolarMatMulToXnorPopcount:
                     continue
                 state = state or infer(model)
                 if all(_is_bipolar(value, state) for value in node.inputs[:2]) and _is_plain(node):
-                    _rewrite(model, graph, node, bits)
+                    _rewrite(model, graph, node, bits, names)
                     done += 1
         if done:
             model.opset_imports.setdefault(DOMAIN, 1)
@@ -85,12 +87,12 @@ def _inner_size(node: ir.Node) -> int | None:
     return None
 
 
-def _rewrite(model: ir.Model, graph: ir.Graph, node: ir.Node, bits: dict[ir.Value, ir.Value]) -> None:
-    builder = builder_for(model.graph, node)
+def _rewrite(model: ir.Model, graph: ir.Graph, node: ir.Node, bits: dict[ir.Value, ir.Value], names: Names) -> None:
+    builder = builder_for(model.graph, node, names)
     operands = []
     for value, turned in zip(node.inputs[:2], ("transA", "transB"), strict=True):
         assert value is not None
-        operand = _as_bits(model, graph, value, bits)
+        operand = _as_bits(model, graph, value, bits, names)
         if node.op_type == "Gemm" and node.attributes.get_int(turned, False):
             operand = _transposed(graph, operand, builder)
         operands.append(operand)
@@ -114,38 +116,42 @@ def _transposed(graph: ir.Graph, value: ir.Value, builder: GraphBuilder) -> ir.V
         made = builder.node("Transpose", [value], {"perm": [1, 0]})[0]
         made.type = value.type
     else:
-        made = new_constant(graph, f"{value.name}/transposed", np.ascontiguousarray(array.T))
+        made = new_constant(graph, f"{value.name}/transposed", np.ascontiguousarray(array.T), builder.names)
     set_datatype(made, DataType.BINARY)
     return made
 
 
-def _as_bits(model: ir.Model, graph: ir.Graph, value: ir.Value, bits: dict[ir.Value, ir.Value]) -> ir.Value:
+def _as_bits(
+    model: ir.Model, graph: ir.Graph, value: ir.Value, bits: dict[ir.Value, ir.Value], names: Names
+) -> ir.Value:
     """Return a tensor of 0 and 1 that stands for one of -1 and 1."""
     if value not in bits:
-        bits[value] = _made_bits(model, graph, value)
+        bits[value] = _made_bits(model, graph, value, names)
         set_datatype(bits[value], DataType.BINARY)
     return bits[value]
 
 
-def _made_bits(model: ir.Model, graph: ir.Graph, value: ir.Value) -> ir.Value:
+def _made_bits(model: ir.Model, graph: ir.Graph, value: ir.Value, names: Names) -> ir.Value:
     array = constant_array(value)
     producer = value.producer()
     op = None if producer is None else op_of(producer, model.opset_imports)
     if array is None and producer is not None and isinstance(op, Quant | BipolarQuant):
         array = _quantized_constant(op, producer)
     if array is not None:
-        return new_constant(graph, f"{value.name}/bits", ((array == 1) * np.ones((), array.dtype)))
+        return new_constant(graph, f"{value.name}/bits", ((array == 1) * np.ones((), array.dtype)), names)
     if producer is not None and producer.graph is graph:
-        made = _threshold(graph, op, producer, value)
+        made = _threshold(graph, op, producer, value, names)
         if made is not None:
             graph.insert_after(producer, made)
             return made.outputs[0]
     dtype = np.float32 if value.dtype is None else value.dtype.numpy()
-    one, half = (new_constant(graph, f"{value.name}/{n}", np.asarray(x, dtype)) for n, x in (("one", 1), ("half", 0.5)))
-    add = ir.node("Add", [value, one], name=f"{value.name}/bits_add")
-    scale = ir.node("Mul", [add.outputs[0], half], name=f"{value.name}/bits_mul")
+    one, half = (
+        new_constant(graph, f"{value.name}/{n}", np.asarray(x, dtype), names) for n, x in (("one", 1), ("half", 0.5))
+    )
+    add = ir.node("Add", [value, one], name=names.free_for_node(f"{value.name}/bits_add"))
+    scale = ir.node("Mul", [add.outputs[0], half], name=names.free_for_node(f"{value.name}/bits_mul"))
     for node, suffix in ((add, "bits_sum"), (scale, "bits")):
-        node.outputs[0].name = f"{value.name}/{suffix}"
+        node.outputs[0].name = names.free(f"{value.name}/{suffix}")
         node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
     if producer is not None and producer.graph is graph:
         graph.insert_after(producer, [add, scale])
@@ -159,11 +165,11 @@ def _quantized_constant(op: QonnxOp, node: ir.Node) -> NDArray[np.generic] | Non
     known = [array for array in arrays if array is not None]
     if len(known) < len(arrays):
         return None
-    found = op.body(GraphBuilder(ir.Graph([], [], nodes=[]), "", constant_array), *known)
+    found = op.body(GraphBuilder.apart(constant_array), *known)
     return np.asarray(found).astype(known[0].dtype)
 
 
-def _threshold(graph: ir.Graph, op: QonnxOp | None, producer: ir.Node, value: ir.Value) -> ir.Node | None:
+def _threshold(graph: ir.Graph, op: QonnxOp | None, producer: ir.Node, value: ir.Value, names: Names) -> ir.Node | None:
     """Return a MultiThreshold that gives bits where the producer gives -1 and 1, or None."""
     source = producer.inputs[0] if producer.inputs else None
     if source is None:
@@ -174,11 +180,12 @@ def _threshold(graph: ir.Graph, op: QonnxOp | None, producer: ir.Node, value: ir
         made = replace(op, out_dtype="BINARY", out_scale=1.0, out_bias=0.0)
     elif isinstance(op, Quant | BipolarQuant):
         dtype = np.float32 if value.dtype is None else value.dtype.numpy()
-        thresholds = new_constant(graph, f"{value.name}/zero", np.zeros((1, 1), dtype))
+        thresholds = new_constant(graph, f"{value.name}/zero", np.zeros((1, 1), dtype), names)
         made = MultiThreshold("BINARY")
     else:
         return None
-    node = made.node(source, thresholds, name=f"{producer.name or value.name}/bits", output=f"{value.name}/bits")
+    name = names.free_for_node(f"{producer.name or value.name}/bits")
+    node = made.node(source, thresholds, name=name, output=names.free(f"{value.name}/bits"))
     node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
     node.metadata_props.update(producer.metadata_props)
     return node

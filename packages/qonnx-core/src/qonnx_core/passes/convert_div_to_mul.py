@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import Names
 from qonnx_core.passes.base import graphs_of, is_standard, new_constant
 from qonnx_core.passes.remove_unused import RemoveUnused
 
@@ -27,6 +28,7 @@ class ConvertDivToMul:
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of Div nodes rewritten."""
+        names = Names(model.graph)
         done = 0
         for graph in graphs_of(model):
             made: dict[ir.Value, ir.Value] = {}
@@ -38,7 +40,7 @@ class ConvertDivToMul:
                 value = node.inputs[1]
                 assert value is not None
                 if value not in made:
-                    made[value] = new_constant(graph, f"{value.name}/reciprocal", inverse)
+                    made[value] = new_constant(graph, f"{value.name}/reciprocal", inverse, names)
                 node.replace_input_with(1, made[value])
                 node.op_type = "Mul"
                 done += 1

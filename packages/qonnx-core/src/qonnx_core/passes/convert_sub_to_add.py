@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import Names
 from qonnx_core.passes.base import graphs_of, is_standard, new_constant
 from qonnx_core.passes.remove_unused import RemoveUnused
 
@@ -24,6 +25,7 @@ class ConvertSubToAdd:
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of Sub nodes rewritten."""
+        names = Names(model.graph)
         done = 0
         for graph in graphs_of(model):
             made: dict[ir.Value, ir.Value] = {}
@@ -34,7 +36,7 @@ class ConvertSubToAdd:
                 value = node.inputs[1]
                 assert value is not None
                 if value not in made:
-                    made[value] = new_constant(graph, f"{value.name}/negative", np.negative(array))
+                    made[value] = new_constant(graph, f"{value.name}/negative", np.negative(array), names)
                 node.replace_input_with(1, made[value])
                 node.op_type = "Add"
                 done += 1

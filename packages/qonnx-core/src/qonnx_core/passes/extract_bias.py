@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import Names
 from qonnx_core.ops.builder import GraphBuilder, Operand
 from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.passes.base import graphs_of, is_standard
@@ -27,23 +28,24 @@ class ExtractBias:
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of biases taken out."""
+        names = Names(model.graph)
         extracted = 0
         for graph in graphs_of(model):
             for node in list(graph):
                 standard = node.op_type in ("Conv", "ConvTranspose", "Gemm") and is_standard(node)
                 if standard or (node.op_type == "Conv" and node.domain == CHANNELS_LAST):
-                    extracted += _extract(model.graph, graph, node)
+                    extracted += _extract(model.graph, graph, node, names)
         if extracted:
             RemoveUnused().run(model)
         return extracted
 
 
-def _extract(root: ir.Graph, graph: ir.Graph, node: ir.Node) -> int:
+def _extract(root: ir.Graph, graph: ir.Graph, node: ir.Node, names: Names) -> int:
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     result = node.outputs[0]
     if bias is None:
         return 0
-    builder = builder_for(root, node)
+    builder = builder_for(root, node, names)
     attributes = {attribute.name: attribute for attribute in node.attributes.values()}
     if node.op_type == "Gemm":
         beta = attributes.pop("beta", None)

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from qonnx_core.ir.annotations import set_datatype
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import Names
 from qonnx_core.ops.bipolar_quant import BipolarQuant
 from qonnx_core.ops.builder import Operand
 from qonnx_core.ops.quant import Quant
@@ -29,12 +30,13 @@ class ExtractQuantScale:
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of quantizers that gave up their scale."""
+        names = Names(model.graph)
         extracted = 0
         for graph in graphs_of(model):
             for node in list(graph):
                 op = op_of(node, model.opset_imports)
                 if isinstance(op, Quant | BipolarQuant) and not _is_plain(node):
-                    _extract(model.graph, graph, node, op)
+                    _extract(model.graph, graph, node, op, names)
                     extracted += 1
         if extracted:
             RemoveUnused().run(model)
@@ -47,8 +49,8 @@ def _is_plain(node: ir.Node) -> bool:
     return all(array is not None and bool(np.all(array == n)) for array, n in zip(arrays, wanted, strict=False))
 
 
-def _extract(root: ir.Graph, graph: ir.Graph, node: ir.Node, op: Quant | BipolarQuant) -> None:
-    builder = builder_for(root, node)
+def _extract(root: ir.Graph, graph: ir.Graph, node: ir.Node, op: Quant | BipolarQuant, names: Names) -> None:
+    builder = builder_for(root, node, names)
     x = node.inputs[0]
     assert x is not None
     known = [constant_array(value) for value in node.inputs]

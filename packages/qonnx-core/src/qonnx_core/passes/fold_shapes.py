@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import Names
 from qonnx_core.passes.base import new_constant
 from qonnx_core.passes.remove_unused import RemoveUnused
 from qonnx_core.passes.resize_sizes import sizes_of, use_factors
@@ -43,14 +44,15 @@ class FoldShapes:
         graph = model.graph
         known: dict[ir.Value, _Vector] = {}
         computed: set[ir.Value | None] = set()  # constants that this run made
+        names = Names(graph)
         folded = 0
         for node in list(graph):
             if node.domain not in ("", "ai.onnx"):
                 continue
             if node.op_type == "Reshape":
-                folded += _fold_target(graph, node, known)
+                folded += _fold_target(graph, node, known, names)
             elif node.op_type == "Resize":
-                folded += _fold_sizes(graph, node, known)
+                folded += _fold_sizes(graph, node, known, names)
             vector = _evaluate(node, known)
             if vector is None:
                 continue
@@ -60,7 +62,7 @@ class FoldShapes:
                 value in computed or constant_array(value) is None for value in node.inputs
             )
             if is_new and all(isinstance(dim, int) for dim in vector.dims):
-                folded += _make_constant(graph, node.outputs[0], vector, computed)
+                folded += _make_constant(graph, node.outputs[0], vector, computed, names)
         if folded:
             RemoveUnused().run(model)
         return folded
@@ -198,24 +200,26 @@ _RULES: Mapping[str, Callable[[ir.Node, Sequence[_Vector]], _Vector | None]] = {
 }
 
 
-def _make_constant(graph: ir.Graph, value: ir.Value, vector: _Vector, computed: set[ir.Value | None]) -> int:
+def _make_constant(
+    graph: ir.Graph, value: ir.Value, vector: _Vector, computed: set[ir.Value | None], names: Names
+) -> int:
     if not value.uses() or value.is_graph_output():
         return 0
     shape = () if vector.rank == 0 else (len(vector.dims),)
     array = np.asarray(vector.dims, dtype=np.int64).reshape(shape)
-    made = new_constant(graph, f"{value.name}/known", array)
+    made = new_constant(graph, f"{value.name}/known", array, names)
     value.replace_all_uses_with(made)
     computed.add(made)
     return 1
 
 
-def _fold_target(graph: ir.Graph, node: ir.Node, known: Mapping[ir.Value, _Vector]) -> int:
+def _fold_target(graph: ir.Graph, node: ir.Node, known: Mapping[ir.Value, _Vector], names: Names) -> int:
     data, target = node.inputs[0], node.inputs[1]
     vector = None if target is None else known.get(target)
     if data is None or data.shape is None or node.attributes.get_int("allowzero", 0) != 0:
         return 0
     if vector is None:
-        return _keep_first_axis(graph, node, data, target)
+        return _keep_first_axis(graph, node, data, target, names)
     dims: list[int] = []
     for axis, dim in enumerate(vector.dims):
         if isinstance(dim, int):
@@ -227,11 +231,11 @@ def _fold_target(graph: ir.Graph, node: ir.Node, known: Mapping[ir.Value, _Vecto
     if dims.count(-1) > 1:
         return 0
     assert target is not None
-    node.replace_input_with(1, new_constant(graph, f"{target.name}/known", np.asarray(dims, dtype=np.int64)))
+    node.replace_input_with(1, new_constant(graph, f"{target.name}/known", np.asarray(dims, np.int64), names))
     return 1
 
 
-def _fold_sizes(graph: ir.Graph, node: ir.Node, known: Mapping[ir.Value, _Vector]) -> int:
+def _fold_sizes(graph: ir.Graph, node: ir.Node, known: Mapping[ir.Value, _Vector], names: Names) -> int:
     """Let a Resize to sizes of which some are symbols that the input has at their places give factors instead."""
     data, sizes = node.inputs[0], sizes_of(node)
     vector = None if sizes is None else known.get(sizes)
@@ -240,10 +244,10 @@ def _fold_sizes(graph: ir.Graph, node: ir.Node, known: Mapping[ir.Value, _Vector
     if all(isinstance(dim, int) for dim in vector.dims):
         return 0
     before = [dim if isinstance(dim, int) else dim.value for dim in data.shape]
-    return int(use_factors(graph, node, (), before, vector.dims))
+    return int(use_factors(graph, node, (), before, vector.dims, names))
 
 
-def _keep_first_axis(graph: ir.Graph, node: ir.Node, data: ir.Value, target: ir.Value | None) -> int:
+def _keep_first_axis(graph: ir.Graph, node: ir.Node, data: ir.Value, target: ir.Value | None, names: Names) -> int:
     """Let a constant target ``[-1, ...]`` say 0 in front, where that is the symbolic first dimension of the data."""
     array = constant_array(target)
     assert data.shape is not None
@@ -254,5 +258,5 @@ def _keep_first_axis(graph: ir.Graph, node: ir.Node, data: ir.Value, target: ir.
     if len(inner) != len(dims) - 1 or 0 in rest or math.prod(inner) != math.prod(rest):
         return 0
     assert target is not None
-    node.replace_input_with(1, new_constant(graph, f"{target.name}/known", np.asarray([0, *rest], dtype=np.int64)))
+    node.replace_input_with(1, new_constant(graph, f"{target.name}/known", np.asarray([0, *rest], np.int64), names))
     return 1

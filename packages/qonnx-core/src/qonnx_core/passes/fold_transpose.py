@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import Names
 from qonnx_core.ir.permutations import permutation_of
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.registry import op_class_of
@@ -31,17 +32,18 @@ class FoldTransposeIntoQuantInit:
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of Transpose nodes folded."""
+        names = Names(model.graph)
         folded = 0
         for graph in graphs_of(model):
             for node in list(graph):
-                if node.op_type == "Transpose" and node.domain == "" and _fold(model, graph, node):
+                if node.op_type == "Transpose" and node.domain == "" and _fold(model, graph, node, names):
                     folded += 1
         if folded:
             RemoveUnused().run(model)
         return folded
 
 
-def _fold(model: ir.Model, graph: ir.Graph, transpose: ir.Node) -> bool:
+def _fold(model: ir.Model, graph: ir.Graph, transpose: ir.Node, names: Names) -> bool:
     source = transpose.inputs[0]
     quantizer = None if source is None else source.producer()
     if source is None or quantizer is None or len(source.uses()) != 1 or source.is_graph_output():
@@ -58,7 +60,7 @@ def _fold(model: ir.Model, graph: ir.Graph, transpose: ir.Node) -> bool:
         assert value is not None
         assert array is not None
         if array.size > 1 or (index == 0 and array.ndim > 0):
-            quantizer.replace_input_with(index, _transposed(graph, value, array, rank, permutation))
+            quantizer.replace_input_with(index, _transposed(graph, value, array, rank, permutation, names))
     if source.shape is not None:
         source.shape = ir.Shape([source.shape[axis] for axis in permutation])
     replace_value(transpose.outputs[0], source)
@@ -73,9 +75,9 @@ def _is_whole(op_class: type[QonnxOp], arrays: list[NDArray[Any] | None]) -> boo
 
 
 def _transposed(
-    graph: ir.Graph, value: ir.Value, array: NDArray[Any], rank: int, permutation: Sequence[int]
+    graph: ir.Graph, value: ir.Value, array: NDArray[Any], rank: int, permutation: Sequence[int], names: Names
 ) -> ir.Value:
     wide = array.reshape((1,) * (rank - array.ndim) + array.shape)
-    made = new_constant(graph, f"{value.name}/transposed", np.ascontiguousarray(wide.transpose(permutation)))
+    made = new_constant(graph, f"{value.name}/transposed", np.ascontiguousarray(wide.transpose(permutation)), names)
     merge_annotations(value, made)
     return made

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidInput
 from qonnx_core.ir.annotations import merge_annotations
-from qonnx_core.ir.names import free_name
+from qonnx_core.ir.names import Names
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class InsertIdentity:
                 near = difflib.get_close_matches(name, [key for key in values if key], n=3)
                 hint = f"Did you mean {' or '.join(near)}?" if near else "List them with `qonnx info`."
                 raise InvalidInput(f"tensor {name!r}: no node or input of the graph gives it; expected one. {hint}")
-        taken = {name for name in (*values, *graph.initializers) if name}
+        names = Names(graph)
         wanted = [values[name] for name in self.tensors]
         wanted += [value for value in graph.inputs if self.inputs and not value.is_initializer()]
         wanted += [value for value in graph.outputs if self.outputs]
@@ -53,19 +53,19 @@ class InsertIdentity:
         for value in dict.fromkeys(wanted):
             before = value.is_graph_output() or (self.side == "producer" and not value.is_graph_input())
             if before and value.producer() is not None:
-                inserted += _before(graph, value, taken)
+                inserted += _before(graph, value, names)
             elif not value.is_graph_output():
-                inserted += _behind(graph, value, taken)
+                inserted += _behind(graph, value, names)
         return inserted
 
 
-def _behind(graph: ir.Graph, value: ir.Value, taken: set[str]) -> int:
+def _behind(graph: ir.Graph, value: ir.Value, names: Names) -> int:
     uses = list(value.uses())
     if uses and all(use.node.op_type == "Identity" and use.node.domain == "" for use in uses):
         return 0
-    node = ir.node("Identity", [value], name=f"Identity_{value.name}")
+    node = ir.node("Identity", [value], name=names.free_for_node(f"Identity_{value.name}"))
     made = node.outputs[0]
-    made.name, made.type, made.shape = free_name(f"{value.name}_identity", taken), value.type, value.shape
+    made.name, made.type, made.shape = names.free(f"{value.name}_identity"), value.type, value.shape
     merge_annotations(value, made)
     for reader, index in uses:
         reader.replace_input_with(index, made)
@@ -79,12 +79,12 @@ def _behind(graph: ir.Graph, value: ir.Value, taken: set[str]) -> int:
     return 1
 
 
-def _before(graph: ir.Graph, value: ir.Value, taken: set[str]) -> int:
+def _before(graph: ir.Graph, value: ir.Value, names: Names) -> int:
     producer = value.producer()
     assert producer is not None
     if producer.op_type == "Identity" and producer.domain == "":
         return 0
-    node = ir.node("Identity", [value], name=f"Identity_{value.name}")
+    node = ir.node("Identity", [value], name=names.free_for_node(f"Identity_{value.name}"))
     made = node.outputs[0]
     made.type, made.shape = value.type, value.shape
     merge_annotations(value, made)
@@ -95,7 +95,7 @@ def _before(graph: ir.Graph, value: ir.Value, taken: set[str]) -> int:
         if output is value:
             graph.outputs[index] = made
     name = value.name
-    value.name = free_name(f"{name}_identity", taken)
+    value.name = names.free(f"{name}_identity")
     made.name = name
     graph.insert_after(producer, node)
     return 1

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidInput, Unsupported
+from qonnx_core.ir.names import Names
 from qonnx_core.passes.base import is_standard, new_constant
 
 
@@ -43,12 +44,13 @@ class InsertTopK:
             return 0
         self._check(output)
         name = output.name
-        output.name = f"{name}_all"
-        count = new_constant(graph, f"{name}/k", np.asarray([self.k], np.int64))
+        own = Names(graph)
+        output.name = own.free(f"{name}_all")
+        count = new_constant(graph, f"{name}/k", np.asarray([self.k], np.int64), own)
         attributes = {"axis": self.axis, "largest": int(self.largest), "sorted": int(self.sorted)}
-        node = ir.node("TopK", [output, count], attributes, num_outputs=2, name=f"TopK_{name}")
+        node = ir.node("TopK", [output, count], attributes, num_outputs=2, name=own.free_for_node(f"TopK_{name}"))
         values, indices = node.outputs
-        values.name, indices.name = f"{name}_values", name
+        values.name, indices.name = own.free(f"{name}_values"), name
         values.type, indices.dtype = output.type, ir.DataType.INT64
         if output.shape is not None:
             dims = list(output.shape)

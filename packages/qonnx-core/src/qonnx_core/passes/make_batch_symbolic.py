@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import Names
 from qonnx_core.passes.base import new_constant
 from qonnx_core.passes.batch_rules import first_mixing_node
 from qonnx_core.passes.fold_shapes import FoldShapes
@@ -104,7 +105,8 @@ def _forget_shapes(model: ir.Model) -> None:
 
 def _open_targets(model: ir.Model) -> int:
     """Let Reshape keep the batch where its target says 1 in front: ``[1, 784]`` becomes ``[0, 784]``; Resize too."""
-    opened = sum(_open_sizes(model.graph, node) for node in model.graph if node.op_type == "Resize")
+    names = Names(model.graph)
+    opened = sum(_open_sizes(model.graph, node, names) for node in model.graph if node.op_type == "Resize")
     for node in model.graph:
         if node.op_type != "Reshape" or node.domain != "":
             continue
@@ -123,16 +125,16 @@ def _open_targets(model: ir.Model) -> int:
             continue
         assert target is not None
         any_batch = np.concatenate([[0], array[1:]]).astype(np.int64)
-        node.replace_input_with(1, new_constant(model.graph, f"{target.name}/any_batch", any_batch))
+        node.replace_input_with(1, new_constant(model.graph, f"{target.name}/any_batch", any_batch, names))
         opened += 1
     return opened
 
 
-def _open_sizes(graph: ir.Graph, node: ir.Node) -> bool:
+def _open_sizes(graph: ir.Graph, node: ir.Node, names: Names) -> bool:
     """Let a Resize to constant sizes, of which the first is 1, give factors."""
     data, array = node.inputs[0], constant_array(sizes_of(node))
     if data is None or data.shape is None or array is None or array.size != len(data.shape) or array.size < 2:
         return False
     if int(array[0]) != 1 or isinstance(data.shape[0], int) or data.shape[0] != BATCH:
         return False
-    return use_factors(graph, node, [0], list(data.shape), [int(number) for number in array])
+    return use_factors(graph, node, [0], list(data.shape), [int(number) for number in array], names)

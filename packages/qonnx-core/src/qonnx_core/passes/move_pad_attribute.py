@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from qonnx_core.ir.names import Names
 from qonnx_core.passes.base import graphs_of, is_standard, new_constant
 
 
@@ -22,6 +23,7 @@ class MovePadAttributeToTensor:
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of Pad nodes changed."""
+        names = Names(model.graph)
         moved = 0
         for graph in graphs_of(model):
             for node in graph:
@@ -32,11 +34,12 @@ class MovePadAttributeToTensor:
                 x = node.inputs[0]
                 dtype = np.float32 if x is None or x.dtype is None else x.dtype.numpy()
                 name = node.name or node.outputs[0].name
-                inputs = [new_constant(graph, f"{name}/pads", np.asarray(pads, np.int64))]
+                inputs = [new_constant(graph, f"{name}/pads", np.asarray(pads, np.int64), names)]
                 if fill is not None:
-                    inputs.append(new_constant(graph, f"{name}/value", np.asarray(fill.as_float(), dtype)))
+                    value = np.asarray(fill.as_float(), dtype)
+                    inputs.append(new_constant(graph, f"{name}/value", value, names))
                 node.resize_inputs(1 + len(inputs))
-                for index, value in enumerate(inputs, 1):
-                    node.replace_input_with(index, value)
+                for index, constant in enumerate(inputs, 1):
+                    node.replace_input_with(index, constant)
                 moved += 1
         return moved

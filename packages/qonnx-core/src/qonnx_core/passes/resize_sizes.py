@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import Names
 from qonnx_core.passes.base import is_standard, new_constant
 
 
@@ -27,7 +28,12 @@ def _is_empty(value: ir.Value | None) -> bool:
 
 
 def use_factors(
-    graph: ir.Graph, node: ir.Node, kept: Sequence[int], before: Sequence[object], sizes: Sequence[object]
+    graph: ir.Graph,
+    node: ir.Node,
+    kept: Sequence[int],
+    before: Sequence[object],
+    sizes: Sequence[object],
+    names: Names,
 ) -> bool:
     """Let the node give factors, 1 for the axes ``kept``, where float32 holds them all; return whether it does.
 
@@ -44,7 +50,8 @@ def use_factors(
         if Fraction(factor) * old != new:
             return False
         factors.append(factor)
-    scales = new_constant(graph, f"{node.name or node.outputs[0].name}/scales", np.asarray(factors, np.float32))
+    stem = f"{node.name or node.outputs[0].name}/scales"
+    scales = new_constant(graph, stem, np.asarray(factors, np.float32), names)
     node.replace_input_with(2, scales)
     node.resize_inputs(3)
     return True

@@ -5,12 +5,13 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import Names
 from qonnx_core.ops.builder import GraphBuilder
 
 
-def builder_for(root: ir.Graph, node: ir.Node) -> GraphBuilder:
+def builder_for(root: ir.Graph, node: ir.Node, names: Names) -> GraphBuilder:
     """Return a builder of the nodes that will stand for this one; its constants go to the main graph ``root``."""
-    return GraphBuilder(root, f"{node.outputs[0].name}/{node.op_type.lower()}", constant_array)
+    return GraphBuilder(root, f"{node.outputs[0].name}/{node.op_type.lower()}", constant_array, names)
 
 
 def substitute(graph: ir.Graph, node: ir.Node, builder: GraphBuilder, result: ir.Value) -> None:
@@ -20,8 +21,9 @@ def substitute(graph: ir.Graph, node: ir.Node, builder: GraphBuilder, result: ir
         result = builder.node("Identity", [result])[0]
     stem, name = node.name or old.name, old.name
     for number, inner in enumerate(builder.nodes):
-        inner.name = f"{stem}" if inner.outputs[0] is result else f"{stem}/{inner.op_type.lower()}_{number}"
-        inner.outputs[0].name = f"{name}/{inner.op_type.lower()}_{number}"
+        kind = f"{inner.op_type.lower()}_{number}"
+        inner.name = f"{stem}" if inner.outputs[0] is result else builder.names.free_for_node(f"{stem}/{kind}")
+        inner.outputs[0].name = builder.names.free(f"{name}/{kind}")
         inner.outputs[0].type = inner.outputs[0].type or old.type
         inner.metadata_props.update(node.metadata_props)
     result.type, result.shape = old.type, old.shape

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from qonnx_core.ir.annotations import merge_annotations
-from qonnx_core.ir.names import numbered_name
+from qonnx_core.ir.names import Names
 from qonnx_core.passes.base import graphs_of
 
 
@@ -22,10 +22,11 @@ class UnshareParameters:
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of copies made."""
-        return sum(_unshare(graph) for graph in graphs_of(model))
+        names = Names(model.graph)
+        return sum(_unshare(graph, names) for graph in graphs_of(model))
 
 
-def _unshare(graph: ir.Graph) -> int:
+def _unshare(graph: ir.Graph, names: Names) -> int:
     made = 0
     seen: set[ir.Value] = {value for value in graph.outputs if value.is_initializer()}
     for node in graph:
@@ -35,14 +36,15 @@ def _unshare(graph: ir.Graph) -> int:
             if value not in seen:
                 seen.add(value)
                 continue
-            node.replace_input_with(index, _copy(graph, value))
+            node.replace_input_with(index, _copy(graph, value, names))
             made += 1
     return made
 
 
-def _copy(graph: ir.Graph, value: ir.Value) -> ir.Value:
-    name = numbered_name(f"{value.name}/copy", graph.initializers)
-    copy = ir.val(name, type=value.type, shape=value.shape, const_value=value.const_value)
+def _copy(graph: ir.Graph, value: ir.Value, names: Names) -> ir.Value:
+    copy = ir.val(
+        names.numbered(f"{value.name}/copy"), type=value.type, shape=value.shape, const_value=value.const_value
+    )
     merge_annotations(value, copy)
     graph.register_initializer(copy)
     return copy

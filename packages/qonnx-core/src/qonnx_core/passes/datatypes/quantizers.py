@@ -144,7 +144,7 @@ def trunc_v1(op: TruncV1, call: Call) -> Fact:
 
 def _rounded(number: float, mode: Rounding) -> int:
     """Return the number rounded as the operator rounds; every mode keeps the order of numbers."""
-    folding = GraphBuilder(ir.Graph([], [], nodes=[]), "", constant_array)
+    folding = GraphBuilder.apart(constant_array)
     return int(np.asarray(round_by(folding, mode, np.asarray(number))))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qonnx_core.ir.annotations import set_datatype
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import integer_range
+from qonnx_core.ir.names import Names
 from qonnx_core.ops.bipolar_quant import BipolarQuant
 from qonnx_core.ops.quant import Quant
 from qonnx_core.ops.windows import Window
@@ -59,12 +60,13 @@ class ResizeConvolutionToDeconvolution:
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of convolutions rewritten."""
+        names = Names(model.graph)
         done = 0
         for place in places(model, _resize_before, _plan):
             if isinstance(place.plan, Refused):
                 continue
             move_below(place.graph, place.before, place.chain, place.node)
-            self._rewrite(place.graph, place.plan, place.before, place.node)
+            self._rewrite(place.graph, place.plan, place.before, place.node, names)
             done += 1
         if done:
             RemoveUnused().run(model)
@@ -74,9 +76,9 @@ class ResizeConvolutionToDeconvolution:
         """Return the convolutions of resized images that stay, each with the reason; nothing is changed."""
         return refusals(places(model, _resize_before, _plan))
 
-    def _rewrite(self, graph: ir.Graph, plan: _Plan, resize: ir.Node, conv: ir.Node) -> None:
+    def _rewrite(self, graph: ir.Graph, plan: _Plan, resize: ir.Node, conv: ir.Node, names: Names) -> None:
         nodes: list[ir.Node] = []
-        inputs = [resize.inputs[0], self._summed(graph, plan, nodes)]
+        inputs = [resize.inputs[0], self._summed(graph, plan, nodes, names)]
         if len(conv.inputs) > 2 and conv.inputs[2] is not None:
             inputs.append(conv.inputs[2])
         window = plan.window
@@ -88,17 +90,17 @@ class ResizeConvolutionToDeconvolution:
         }
         replace_by_deconvolution(graph, [resize, conv], [v for v in inputs if v is not None], attributes, nodes)
 
-    def _summed(self, graph: ir.Graph, plan: _Plan, nodes: list[ir.Node]) -> ir.Value:
+    def _summed(self, graph: ir.Graph, plan: _Plan, nodes: list[ir.Node], names: Names) -> ir.Value:
         weights = plan.weights
         if weights.quantizer is None:
 
             def change(array: Array) -> Array:
                 return _over_blocks(by_group(array, plan.group), plan.factors).astype(array.dtype)
 
-            summed = rearranged(graph, weights, change, nodes)
+            summed = rearranged(graph, weights, change, nodes, names)
             set_datatype(summed, None)  # sums are of a wider type
             return summed
-        return _requantized(graph, plan, self.maintain_bit_width, nodes)
+        return _requantized(graph, plan, self.maintain_bit_width, nodes, names)
 
 
 def _resize_before(node: ir.Node, model: ir.Model) -> tuple[list[ir.Node], ir.Node] | None:
@@ -203,7 +205,9 @@ def _check_quantizer(weights: Parameter) -> None:
         raise Refused("a scale of the weights is not positive")
 
 
-def _requantized(graph: ir.Graph, plan: _Plan, maintain_bit_width: bool, nodes: list[ir.Node]) -> ir.Value:
+def _requantized(
+    graph: ir.Graph, plan: _Plan, maintain_bit_width: bool, nodes: list[ir.Node], names: Names
+) -> ir.Value:
     """Return the summed weights behind a quantizer on the grid of the old one."""
     weights, group = plan.weights, plan.group
     scale, zero, levels = _levels(weights)
@@ -214,7 +218,7 @@ def _requantized(graph: ir.Graph, plan: _Plan, maintain_bit_width: bool, nodes: 
     new_scale, new_zero = (part[:1] if group == 1 else part for part in moved)
     dtype = weights.array.dtype
     stem = weights.value.name or "weights"
-    stored = new_constant(graph, f"{stem}/deconvolution", (values * new_scale).astype(dtype))
+    stored = new_constant(graph, f"{stem}/deconvolution", (values * new_scale).astype(dtype), names)
     signed, narrow, bits = _width(weights)
     reached = values + new_zero
     if not maintain_bit_width:
@@ -229,15 +233,15 @@ def _requantized(graph: ir.Graph, plan: _Plan, maintain_bit_width: bool, nodes: 
     inputs = [stored]
     for name, array in zip(("scale", "zero_point", "bits"), others, strict=False):
         same = array if np.any(array != array.flat[0]) else np.asarray(array.flat[0])
-        inputs.append(new_constant(graph, f"{stem}/deconvolution_{name}", np.asarray(same, np.float32)))
-    return quantized(weights, op, inputs, nodes)
+        inputs.append(new_constant(graph, f"{stem}/deconvolution_{name}", np.asarray(same, np.float32), names))
+    return quantized(weights, op, inputs, nodes, names)
 
 
 def _levels(weights: Parameter) -> tuple[Array, Array, Array]:
     """Return scale, zero point and the integers behind the quantized weights, in float64."""
     from qonnx_core.ops.builder import GraphBuilder
 
-    folding = GraphBuilder(ir.Graph([], [], nodes=[]), "", constant_array)
+    folding = GraphBuilder.apart(constant_array)
     assert weights.op is not None
     found = np.asarray(weights.op.body(folding, weights.array, *weights.others), np.float64)
     scale = weights.others[0].astype(np.float64)

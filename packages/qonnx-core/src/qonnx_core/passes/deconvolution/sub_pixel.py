@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from qonnx_core.ir.names import Names
 from qonnx_core.ops.windows import Window
 from qonnx_core.passes.base import is_standard
 from qonnx_core.passes.deconvolution.places import places, refusals
@@ -47,12 +48,13 @@ class SubPixelToDeconvolution:
 
     def run(self, model: ir.Model) -> int:
         """Edit the model in place; return the number of convolutions rewritten."""
+        names = Names(model.graph)
         done = 0
         for place in places(model, _conv_before, _plan):
             if isinstance(place.plan, Refused):
                 continue
             move_above(place.graph, place.node, place.chain)
-            _rewrite(place.graph, place.plan, place.before, place.node)
+            _rewrite(place.graph, place.plan, place.before, place.node, names)
             done += 1
         if done:
             RemoveUnused().run(model)
@@ -114,7 +116,7 @@ def _blocks(array: Array, block: int, crd: bool) -> Array:
     return np.moveaxis(array.reshape(block, block, outputs, *rest), 2, 0)
 
 
-def _rewrite(graph: ir.Graph, plan: _Plan, conv: ir.Node, shuffle: ir.Node) -> None:
+def _rewrite(graph: ir.Graph, plan: _Plan, conv: ir.Node, shuffle: ir.Node, names: Names) -> None:
     block, window = plan.block, plan.window
 
     def shuffled(array: Array) -> Array:
@@ -124,9 +126,10 @@ def _rewrite(graph: ir.Graph, plan: _Plan, conv: ir.Node, shuffle: ir.Node) -> N
         return by_group(woven, plan.group)
 
     nodes: list[ir.Node] = []
-    inputs = [conv.inputs[0], rearranged(graph, plan.weights, shuffled, nodes)]
+    inputs = [conv.inputs[0], rearranged(graph, plan.weights, shuffled, nodes, names)]
     if plan.bias is not None:
-        inputs.append(rearranged(graph, plan.bias, lambda array: _blocks(array, block, plan.crd)[:, 0, 0], nodes))
+        bias = rearranged(graph, plan.bias, lambda array: _blocks(array, block, plan.crd)[:, 0, 0], nodes, names)
+        inputs.append(bias)
     attributes = {
         "kernel_shape": [size * block for size in window.kernel],
         "strides": [block, block],

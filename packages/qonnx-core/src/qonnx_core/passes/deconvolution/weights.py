@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qonnx_core.errors import Unsupported
 from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import Names
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.registry import op_of
 from qonnx_core.ops.windows import Window, read_window
@@ -61,33 +62,36 @@ def read_parameter(value: ir.Value | None, what: str, model: ir.Model) -> Parame
 
 
 def rearranged(
-    graph: ir.Graph, parameter: Parameter, change: Callable[[Array], Array], nodes: list[ir.Node]
+    graph: ir.Graph, parameter: Parameter, change: Callable[[Array], Array], nodes: list[ir.Node], names: Names
 ) -> ir.Value:
     """Return the parameter with its elements in other places, and its quantizer's scales along with them.
 
     ``change`` moves the elements of an array of the parameter's shape. New quantizers are added to ``nodes``.
     """
-    stored = new_constant(graph, f"{parameter.value.name}/deconvolution", np.ascontiguousarray(change(parameter.array)))
+    array = np.ascontiguousarray(change(parameter.array))
+    stored = new_constant(graph, f"{parameter.value.name}/deconvolution", array, names)
     merge_annotations(parameter.value, stored)
     if parameter.quantizer is None or parameter.op is None:
         return stored
     inputs = [stored]
-    for value, array in zip(parameter.quantizer.inputs[1:], parameter.others, strict=True):
+    for value, other in zip(parameter.quantizer.inputs[1:], parameter.others, strict=True):
         assert value is not None
-        if array.size == 1:
+        if other.size == 1:
             inputs.append(value)
             continue
-        moved = _compressed(change(np.broadcast_to(array, parameter.array.shape)))
-        inputs.append(new_constant(graph, f"{value.name}/deconvolution", np.ascontiguousarray(moved)))
-    return quantized(parameter, parameter.op, inputs, nodes)
+        moved = _compressed(change(np.broadcast_to(other, parameter.array.shape)))
+        inputs.append(new_constant(graph, f"{value.name}/deconvolution", np.ascontiguousarray(moved), names))
+    return quantized(parameter, parameter.op, inputs, nodes, names)
 
 
-def quantized(parameter: Parameter, op: QonnxOp, inputs: Sequence[ir.Value], nodes: list[ir.Node]) -> ir.Value:
+def quantized(
+    parameter: Parameter, op: QonnxOp, inputs: Sequence[ir.Value], nodes: list[ir.Node], names: Names
+) -> ir.Value:
     """Return the output of a new quantizer in the place of the parameter's."""
     assert parameter.quantizer is not None
     old = parameter.quantizer.outputs[0]
-    name = f"{parameter.quantizer.name or parameter.quantizer.op_type}/deconvolution"
-    node = op.node(*inputs, name=name, output=f"{old.name}/deconvolution")
+    name = names.free_for_node(f"{parameter.quantizer.name or parameter.quantizer.op_type}/deconvolution")
+    node = op.node(*inputs, name=name, output=names.free(f"{old.name}/deconvolution"))
     node.outputs[0].type = old.type
     node.metadata_props.update(parameter.quantizer.metadata_props)
     nodes.append(node)

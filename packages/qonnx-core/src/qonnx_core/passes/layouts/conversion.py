@@ -104,7 +104,7 @@ class Conversion:
             self.graph.remove(node, safe=True)
         for node in self.graph:
             if not node.name:
-                node.name = self.emitter.fresh(f"{node.outputs[0].name}/node")
+                node.name = self.emitter.fresh_for_node(f"{node.outputs[0].name}/node")
         return self.edits
 
     # What is known of tensors

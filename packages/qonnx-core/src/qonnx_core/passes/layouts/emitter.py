@@ -9,26 +9,15 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qonnx_core.ir.names import free_name
+from qonnx_core.ir.names import Names
 from qonnx_core.passes.base import graphs_of
 
 
-def taken_names(model: ir.Model) -> set[str]:
-    """Return the names of all nodes and tensors."""
-    taken: set[str] = set()
-    for graph in graphs_of(model):
-        taken.update(value.name or "" for value in (*graph.inputs, *graph.initializers.values()))
-        for node in graph:
-            taken.add(node.name or "")
-            taken.update(value.name or "" for value in node.outputs)
-    return taken
-
-
 def emitters(model: ir.Model) -> Iterator[Emitter]:
-    """Return one emitter for each graph, outer ones first; they share the names that are taken."""
-    taken = taken_names(model)
+    """Return one emitter for each graph, outer ones first; they share the names that are free."""
+    names = Names(model.graph)
     for graph in graphs_of(model):
-        yield Emitter(model, graph, taken)
+        yield Emitter(model, graph, names)
 
 
 def stem_of(node: ir.Node) -> str:
@@ -39,17 +28,21 @@ def stem_of(node: ir.Node) -> str:
 class Emitter:
     """Adds to one graph of a model; constants go there too.
 
-    ``taken`` are the names that are no longer free (see :func:`taken_names`); several emitters can share them.
+    Several emitters can share ``names``.
     """
 
-    def __init__(self, model: ir.Model, graph: ir.Graph, taken: set[str] | None = None) -> None:
+    def __init__(self, model: ir.Model, graph: ir.Graph, names: Names | None = None) -> None:
         self.model = model
         self.graph = graph
-        self._taken = taken_names(model) if taken is None else taken
+        self._names = names or Names(model.graph)
 
     def fresh(self, stem: str) -> str:
-        """Return a name that starts with ``stem`` and that no tensor and no node has."""
-        return free_name(stem, self._taken)
+        """Return a name that starts with ``stem`` and that no tensor has."""
+        return self._names.free(stem)
+
+    def fresh_for_node(self, stem: str) -> str:
+        """Return a name that starts with ``stem`` and that no node has."""
+        return self._names.free_for_node(stem)
 
     def constant(self, array: NDArray[Any], stem: str) -> ir.Value:
         """Return a new initializer that holds the array."""
@@ -97,7 +90,7 @@ class Emitter:
                 if value is not None
             ],
             num_outputs=len(wanted),
-            name=self.fresh(f"{stem}" if outputs is not None else f"{stem}/node"),
+            name=self.fresh_for_node(f"{stem}" if outputs is not None else f"{stem}/node"),
         )
         for value, name in zip(made.outputs, wanted, strict=True):
             value.name = self.fresh(name)

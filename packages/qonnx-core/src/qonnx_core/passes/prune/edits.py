@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qonnx_core.ir.annotations import get_sparsity, merge_annotations, set_sparsity
 from qonnx_core.ir.constants import constant_array, constant_tensor
+from qonnx_core.ir.names import Names
 from qonnx_core.passes.base import is_standard, new_constant, replace_value
 from qonnx_core.passes.prune.movements import slice_ranges
 from qonnx_core.passes.prune.slices import Contraction, Slices
@@ -29,8 +30,9 @@ def kept_slices(slices: Slices, removed: NDArray[np.bool_]) -> dict[ir.Value, di
 
 def remove_slices(model: ir.Model, kept: Kept) -> None:
     """Edit the model in place: every tensor keeps the slices given for it."""
+    names = Names(model.graph)
     for node in list(model.graph):
-        _edit_node(model.graph, node, kept)
+        _edit_node(model.graph, node, kept, names)
     for value, axes in kept.items():
         tensor = constant_tensor(value)
         before = list(value.shape or ()) if tensor is None else [int(str(size)) for size in tensor.shape]
@@ -77,13 +79,13 @@ def _axes(kept: Kept, value: ir.Value | None) -> Mapping[int, NDArray[np.bool_]]
     return {} if value is None else kept.get(value, {})
 
 
-def _edit_node(graph: ir.Graph, node: ir.Node, kept: Kept) -> None:
+def _edit_node(graph: ir.Graph, node: ir.Node, kept: Kept, names: Names) -> None:
     if node.op_type in ("Conv", "ConvTranspose"):
         _edit_groups(node, kept)
     elif node.op_type == "Im2Col":
         _edit_input_shape(node, kept)
     elif is_standard(node) and node.op_type in _EDITS:
-        _EDITS[node.op_type](graph, node, kept)
+        _EDITS[node.op_type](graph, node, kept, names)
 
 
 def _edit_groups(node: ir.Node, kept: Kept) -> None:
@@ -109,14 +111,14 @@ def _edit_input_shape(node: ir.Node, kept: Kept) -> None:
         node.attributes["input_shape"] = ir.AttrString("input_shape", f"({','.join(numbers)})")
 
 
-def _replace_ints(graph: ir.Graph, node: ir.Node, index: int, numbers: NDArray[np.int64]) -> None:
-    value = new_constant(graph, f"{node.outputs[0].name}/{node.op_type.lower()}_{index}", numbers)
+def _replace_ints(graph: ir.Graph, node: ir.Node, index: int, numbers: NDArray[np.int64], names: Names) -> None:
+    value = new_constant(graph, f"{node.outputs[0].name}/{node.op_type.lower()}_{index}", numbers, names)
     if index >= len(node.inputs):
         node.resize_inputs(index + 1)
     node.replace_input_with(index, value)
 
 
-def _edit_reshape(graph: ir.Graph, node: ir.Node, kept: Kept) -> None:
+def _edit_reshape(graph: ir.Graph, node: ir.Node, kept: Kept, names: Names) -> None:
     axes = _axes(kept, node.outputs[0])
     target = constant_array(node.inputs[1])
     if axes and target is not None:
@@ -124,10 +126,10 @@ def _edit_reshape(graph: ir.Graph, node: ir.Node, kept: Kept) -> None:
         for axis, keep in axes.items():
             if numbers[axis] > 0:
                 numbers[axis] = int(keep.sum())
-        _replace_ints(graph, node, 1, numbers)
+        _replace_ints(graph, node, 1, numbers, names)
 
 
-def _edit_resize(graph: ir.Graph, node: ir.Node, kept: Kept) -> None:
+def _edit_resize(graph: ir.Graph, node: ir.Node, kept: Kept, names: Names) -> None:
     axes = _axes(kept, node.outputs[0])
     sizes = constant_array(node.inputs[3]) if len(node.inputs) > 3 else None
     if axes and sizes is not None and sizes.size:
@@ -136,10 +138,10 @@ def _edit_resize(graph: ir.Graph, node: ir.Node, kept: Kept) -> None:
         for axis, keep in axes.items():
             if axis in given:
                 numbers[given.index(axis)] = int(keep.sum())
-        _replace_ints(graph, node, 3, numbers)
+        _replace_ints(graph, node, 3, numbers, names)
 
 
-def _edit_split(graph: ir.Graph, node: ir.Node, kept: Kept) -> None:
+def _edit_split(graph: ir.Graph, node: ir.Node, kept: Kept, names: Names) -> None:
     x = node.inputs[0]
     axis = node.attributes.get_int("axis", 0)
     rank = len((x.shape if x is not None else None) or ())
@@ -152,10 +154,10 @@ def _edit_split(graph: ir.Graph, node: ir.Node, kept: Kept) -> None:
         size = output.shape[axis] if output.shape is not None else 0
         sizes.append(int(keep.sum()) if keep is not None else int(str(size)))
     node.attributes.pop("num_outputs", None)
-    _replace_ints(graph, node, 1, np.asarray(sizes, np.int64))
+    _replace_ints(graph, node, 1, np.asarray(sizes, np.int64), names)
 
 
-def _edit_slice(graph: ir.Graph, node: ir.Node, kept: Kept) -> None:
+def _edit_slice(graph: ir.Graph, node: ir.Node, kept: Kept, names: Names) -> None:
     x = node.inputs[0]
     axes = _axes(kept, x)
     ranges = slice_ranges(node, len((x.shape if x is not None else None) or ()))
@@ -174,10 +176,10 @@ def _edit_slice(graph: ir.Graph, node: ir.Node, kept: Kept) -> None:
     order = np.asarray(list(ranges), np.int64)
     steps = np.asarray([step for _, _, step in ranges.values()], np.int64)
     for index, numbers in enumerate((np.asarray(starts), np.asarray(ends), order, steps), start=1):
-        _replace_ints(graph, node, index, numbers.astype(np.int64))
+        _replace_ints(graph, node, index, numbers.astype(np.int64), names)
 
 
-def _edit_gather(graph: ir.Graph, node: ir.Node, kept: Kept) -> None:
+def _edit_gather(graph: ir.Graph, node: ir.Node, kept: Kept, names: Names) -> None:
     x = node.inputs[0]
     rank = len((x.shape if x is not None else None) or ())
     axis = node.attributes.get_int("axis", 0) % max(1, rank)
@@ -187,7 +189,7 @@ def _edit_gather(graph: ir.Graph, node: ir.Node, kept: Kept) -> None:
         return
     number = np.cumsum(keep) - 1
     chosen = indices.astype(np.int64) % len(keep)
-    _replace_ints(graph, node, 1, number[chosen[keep[chosen]]].astype(np.int64))
+    _replace_ints(graph, node, 1, number[chosen[keep[chosen]]].astype(np.int64), names)
 
 
 _EDITS = {
@@ -199,7 +201,7 @@ _EDITS = {
 }
 
 
-def add_constant(graph: ir.Graph, contraction: Contraction, amounts: NDArray[np.float64]) -> None:
+def add_constant(graph: ir.Graph, contraction: Contraction, amounts: NDArray[np.float64], names: Names) -> None:
     """Add, behind a product, what its removed channels gave to each output; in the bias of a Conv where it has one."""
     node = contraction.node
     y = node.outputs[0]
@@ -208,7 +210,7 @@ def add_constant(graph: ir.Graph, contraction: Contraction, amounts: NDArray[np.
     known = constant_array(bias)
     if node.op_type == "Conv" and (bias is None or known is not None):
         total = amounts if known is None else amounts + known.astype(np.float64)
-        value = new_constant(graph, f"{y.name}/bias", total.astype(dtype))
+        value = new_constant(graph, f"{y.name}/bias", total.astype(dtype), names)
         if bias is not None:
             merge_annotations(bias, value)
         node.resize_inputs(3)
@@ -219,8 +221,8 @@ def add_constant(graph: ir.Graph, contraction: Contraction, amounts: NDArray[np.
     last = node.op_type != "Conv" or node.domain not in ("", "ai.onnx")
     shape = [1] * rank
     shape[rank - 1 if last else 1] = len(amounts)
-    constant = new_constant(graph, f"{y.name}/removed_channels", amounts.astype(dtype).reshape(shape))
-    add = ir.node("Add", [y, constant], name=f"{node.name or y.name}/removed_channels")
+    constant = new_constant(graph, f"{y.name}/removed_channels", amounts.astype(dtype).reshape(shape), names)
+    add = ir.node("Add", [y, constant], name=names.free_for_node(f"{node.name or y.name}/removed_channels"))
     total_value = add.outputs[0]
     total_value.type, total_value.shape = y.type, y.shape
     total_value.name = f"{y.name}/sum"
@@ -228,5 +230,5 @@ def add_constant(graph: ir.Graph, contraction: Contraction, amounts: NDArray[np.
     graph.insert_after(node, add)
     replace_value(y, total_value)
     add.replace_input_with(0, y)
-    y.name, total_value.name = f"{name}/without_removed_channels", name
+    y.name, total_value.name = names.free(f"{name}/without_removed_channels"), name
     y.meta.pop("quant_parameter_tensor_names", None)

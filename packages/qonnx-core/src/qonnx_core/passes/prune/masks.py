@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidInput
 from qonnx_core.ir.annotations import get_sparsity
+from qonnx_core.ir.names import Names
 from qonnx_core.passes.base import new_constant
 from qonnx_core.passes.prune.slices import Contraction
 from qonnx_core.rule_files import rules_content, rules_text, source_name
@@ -82,6 +83,7 @@ def annotated_channels(model: ir.Model) -> dict[str, dict[int, set[int]]]:
 
 def insert_masks(model: ir.Model, sites: Mapping[Contraction, np.ndarray[Any, np.dtype[np.bool_]]]) -> None:
     """Let products read 0 where the mask along the axis of their data is False."""
+    names = Names(model.graph)
     for contraction, keep in sites.items():
         data = contraction.data
         rank = len(data.shape or ())
@@ -89,9 +91,10 @@ def insert_masks(model: ir.Model, sites: Mapping[Contraction, np.ndarray[Any, np
         shape[contraction.data_axis] = len(keep)
         stem = f"{contraction.node.outputs[0].name}/mask"
         zero = np.zeros((), np.float32 if data.dtype is None else data.dtype.numpy())
-        mask = new_constant(model.graph, stem, keep.reshape(shape))
-        masked = ir.node("Where", [mask, data, new_constant(model.graph, f"{stem}_zero", zero)], name=stem)
-        masked.outputs[0].name = f"{stem}ed"
+        mask = new_constant(model.graph, stem, keep.reshape(shape), names)
+        other = new_constant(model.graph, f"{stem}_zero", zero, names)
+        masked = ir.node("Where", [mask, data, other], name=names.free_for_node(stem))
+        masked.outputs[0].name = names.free(f"{stem}ed")
         masked.outputs[0].type, masked.outputs[0].shape = data.type, data.shape
         model.graph.insert_before(contraction.node, masked)
         for index, value in enumerate(contraction.node.inputs[:2]):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qonnx_core.errors import Unsupported
 from qonnx_core.ir.grid import Grid
+from qonnx_core.ir.names import Names
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.prune.edits import add_constant, kept_slices, remove_slices
 from qonnx_core.passes.prune.masks import Channels, insert_masks
@@ -191,8 +192,9 @@ def _apply(model: ir.Model, plan: Plan, *, lossy: bool) -> None:
             if left.any():
                 additions.append((contraction, left))
     remove_slices(model, kept_slices(plan.slices, plan.removed))
+    names = Names(model.graph)
     for contraction, amounts in additions:
-        add_constant(model.graph, contraction, amounts)
+        add_constant(model.graph, contraction, amounts, names)
     RemoveUnused().run(model)
     InferShapes().run(model)
 

@@ -17,6 +17,7 @@ from qonnx_core.ir.annotations import get_datatype, merge_annotations, set_datat
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ir.grid import Grid
+from qonnx_core.ir.names import Names
 from qonnx_core.ops.builder import GraphBuilder
 from qonnx_core.ops.rounding import Rounding, round_by
 from qonnx_core.passes.base import new_constant
@@ -98,9 +99,10 @@ class FixedPointQuantizeParams:
             rounded, error, clipped = _rounded(array, target.grid, self.rounding)
             made.append((value, uses, rounded, target, RoundedParameter(name, str(target.datatype), error, clipped)))
         self._require_near([(target, entry) for *_, target, entry in made])
+        names = Names(model.graph)
         for value, uses, array, target, entry in made:
             if entry.max_error > 0 or get_datatype(value) != target.datatype:
-                _store(model, value, uses, array, target.datatype)
+                _store(model, value, uses, array, target.datatype, names)
         if made:
             RemoveUnused().run(model)
         return [entry for *_, entry in made]
@@ -184,7 +186,7 @@ def _rounded(array: NDArray[Any], grid: Grid, rounding: Rounding) -> tuple[NDArr
         outside = 0
     else:
         steps = wide / scale
-        folding = GraphBuilder(ir.Graph([], [], nodes=[]), "", constant_array)
+        folding = GraphBuilder.apart(constant_array)
         levels = np.asarray(round_by(folding, rounding, np.clip(steps, low, high)))
         outside = int(np.count_nonzero((steps < low) | (steps > high)))
     with np.errstate(over="ignore"):
@@ -196,7 +198,12 @@ def _rounded(array: NDArray[Any], grid: Grid, rounding: Rounding) -> tuple[NDArr
 
 
 def _store(
-    model: ir.Model, value: ir.Value, uses: list[tuple[ir.Node, int]], array: NDArray[Any], datatype: DataType
+    model: ir.Model,
+    value: ir.Value,
+    uses: list[tuple[ir.Node, int]],
+    array: NDArray[Any],
+    datatype: DataType,
+    names: Names,
 ) -> None:
     """Replace the parameter for the given inputs; other readers keep the old one."""
     if value.is_initializer() and len(uses) == len(value.uses()) and not value.is_graph_output():
@@ -204,7 +211,7 @@ def _store(
         set_datatype(value, datatype)
         return
     graph = value.graph or model.graph
-    made = new_constant(graph, f"{value.name}/rounded", array)
+    made = new_constant(graph, f"{value.name}/rounded", array, names)
     merge_annotations(value, made)
     set_datatype(made, datatype)
     for node, index in uses:

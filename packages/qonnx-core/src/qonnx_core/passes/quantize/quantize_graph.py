@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qonnx_core.errors import InvalidInput
 from qonnx_core.ir.annotations import set_datatype
 from qonnx_core.ir.constants import constant_array
-from qonnx_core.ir.names import free_name
+from qonnx_core.ir.names import Names
 from qonnx_core.ops.bipolar_quant import BipolarQuant
 from qonnx_core.ops.float_quant import FloatQuant
 from qonnx_core.ops.op import DOMAIN
@@ -152,14 +152,12 @@ def quantize_graph(
 def _insert_all(model: ir.Model, settings: Mapping[_Place, tuple[Array, Array]]) -> dict[_Place, ir.Node]:
     """Insert the quantizers with these scales and zero points, equal ones of one tensor once; return each one."""
     made: dict[tuple[Any, ...], ir.Value] = {}
-    names = {value.name for graph in model.graphs() for node in graph for value in node.outputs}
-    names |= {value.name for graph in model.graphs() for value in (*graph.inputs, *graph.initializers.values())}
-    nodes = {node.name for graph in model.graphs() for node in graph}
+    names = Names(model.graph)
     found: dict[_Place, ir.Node] = {}
     for place, (scale, zero) in settings.items():
         key = (place.value, place.quantizer, scale.tobytes(), scale.shape, zero.tobytes())
         if key not in made:
-            made[key] = _insert(model, place, scale, zero, names, nodes)
+            made[key] = _insert(model, place, scale, zero, names)
         quantizer = made[key].producer()
         assert quantizer is not None
         if place.index >= 0:
@@ -388,20 +386,18 @@ def _channel_shape(where: str, value: ir.Value, axis: int) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _insert(
-    model: ir.Model, place: _Place, scale: Array, zero: Array, names: set[str | None], nodes: set[str | None]
-) -> ir.Value:
+def _insert(model: ir.Model, place: _Place, scale: Array, zero: Array, names: Names) -> ir.Value:
     graph, value, quantizer = _graph_of(place, model), place.value, place.quantizer
     stem = value.name or "tensor"
     dtype = np.float32 if value.dtype is None else value.dtype.numpy()
     parameters = [
-        new_constant(model.graph, free_name(f"{stem}/{what}", names), np.asarray(array, dtype))
+        new_constant(model.graph, f"{stem}/{what}", np.asarray(array, dtype), names)
         for what, array in (("scale", scale), ("zero_point", zero), ("bits", np.float32(quantizer.bits)))
     ]
     op = Quant(signed=quantizer.signed, narrow=quantizer.narrow, rounding_mode=quantizer.rounding)
     was_output, readers = value.is_graph_output(), list(value.uses()) if place.index < 0 else []
     node = op.node(
-        value, *parameters, name=free_name(f"Quant_{stem}", nodes), output=free_name(f"{stem}_quantized", names)
+        value, *parameters, name=names.free_for_node(f"Quant_{stem}"), output=names.free(f"{stem}_quantized")
     )
     result = node.outputs[0]
     result.shape = value.shape
