@@ -118,6 +118,22 @@ CASES = {
     "grouped transposed conv": (
         C2, "float[N, 2, 3, 1] y", "y = ConvTranspose<group = 2>(x, k)", "float[2, 1, 2, 1] k = {1, -2, 3, 0.5}",
     ),
+    "transposed conv with SAME_UPPER": (
+        "float[N, 1, 3] x", "float[N, 1, 6] y", 'y = ConvTranspose<strides = [2], auto_pad = "SAME_UPPER">(x, k)',
+        "float[1, 1, 3] k = {1, -2, 3}",
+    ),
+    "transposed conv with SAME_LOWER": (
+        "float[N, 1, 3] x", "float[N, 1, 6] y", 'y = ConvTranspose<strides = [2], auto_pad = "SAME_LOWER">(x, k)',
+        "float[1, 1, 3] k = {1, -2, 3}",
+    ),
+    "transposed conv with 6 results": (
+        "float[N, 1, 3] x", "float[N, 1, 6] y", "y = ConvTranspose<strides = [2], output_shape = [6]>(x, k)",
+        "float[1, 1, 3] k = {1, -2, 3}",
+    ),
+    "transposed conv with 8 results": (
+        "float[N, 1, 3] x", "float[N, 1, 8] y", "y = ConvTranspose<strides = [2], output_shape = [8]>(x, k)",
+        "float[1, 1, 3] k = {1, -2, 3}",
+    ),
     "maximum of windows": (
         C2, "float[N, 2, 2, 1] y", "y = MaxPool<kernel_shape = [2, 1], pads = [1, 0, 0, 0]>(x)", "",
     ),

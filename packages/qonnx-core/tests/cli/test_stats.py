@@ -162,3 +162,18 @@ def test_data_that_do_not_fit_are_one_sentence(model: Path, data: Path, tmp_path
     assert (code, "samples: found none" in err) == (1, True)
     code, _, err = run("stats", "-", "--data", "-")
     assert (code, "stands for several" in err) == (1, True)
+
+
+def test_the_table_counts_what_is_no_number(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "odd.npz"
+    odd = X.copy()
+    odd[0, :3] = np.nan, np.inf, -np.inf
+    np.savez(path, x=odd)
+    code, out, _ = run("stats", model, "--data", path, "--allow-nan", "--tensor", "global_in")
+    assert code == 0
+    assert "NaN" in out
+    assert "infinite" in out
+    assert "0.83%" in out  # 1 of 120
+    assert "1.67%" in out
+    np.savez(path, x=X)
+    assert "NaN" not in run("stats", model, "--data", path, "--tensor", "global_in")[1]

@@ -89,15 +89,20 @@ def command(
         return
     out = console()
     columns = ("tensor", "made by", "min", "max", "mean", "std", "zeros", "at an end", "levels")
-    out.print(table(f"{len(rows)} tensors over {done} samples", columns, [_cells(row) for row in rows]))
+    odd = {key: name for key, name in (("nans", "NaN"), ("infinities", "infinite")) if any(row[key] for row in rows)}
+    cells = [(*_cells(row), *(_share(row[key], row) if row[key] else "" for key in odd)) for row in rows]
+    out.print(table(f"{len(rows)} tensors over {done} samples", (*columns, *odd.values()), cells))
     if plots is not None:
         out.print(f"{len(files)} plots in {plots}")
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    elements = max(1, row["elements"])
     ends = row["saturation"]
-    share = "" if ends is None else f"{(ends['at_low'] + ends['at_high']) / elements:.2%}"
+    share = "" if ends is None else _share(ends["at_low"] + ends["at_high"], row)
     numbers = ("" if row[key] is None else f"{row[key]:.5g}" for key in ("min", "max", "mean", "std"))
     levels = "" if row["levels"] is None else str(len(row["levels"]))
-    return row["name"], row["op_type"], *numbers, f"{row['zeros'] / elements:.2%}", share, levels
+    return row["name"], row["op_type"], *numbers, _share(row["zeros"], row), share, levels
+
+
+def _share(count: int, row: dict[str, Any]) -> str:
+    return f"{count / max(1, row['elements']):.2%}"

@@ -34,7 +34,7 @@ from qonnx_core.analyses.ranges.extent import (
 )
 from qonnx_core.analyses.ranges.intervals import FloatArray, Pair
 from qonnx_core.analyses.ranges.operation import Operation, Rule, numbers_of
-from qonnx_core.analyses.ranges.taps import Mask, patterns, transposed_patterns, window_of
+from qonnx_core.analyses.ranges.taps import Mask, patterns, transposed_patterns, transposed_window_of, window_of
 from qonnx_core.errors import Unsupported
 from qonnx_core.passes.streamline import ranges
 from qonnx_core.passes.streamline.constants import Constant, IntegerWeights, float_attribute, integer_weights
@@ -512,11 +512,8 @@ def conv_transpose(op: Operation) -> list[Extent]:
     groups = op.integer("group", 1)
     inputs, outputs, *kernel = weights.mantissa.shape
     sizes, results = shape[2:], op_results(op)[2:]
-    window = window_of(op, tuple(kernel), sizes)
-    if op.text("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or op.integers("output_shape"):
-        masks = None
-    else:
-        masks = transposed_patterns(window, sizes, results)
+    window = transposed_window_of(op, tuple(kernel), sizes)
+    masks = None if window is None else transposed_patterns(window, sizes, results)
     order = (groups, inputs // groups, outputs, prod(kernel))
     layer = _layer(weights, order, (0, 1, 2, 3), masks)
     return [_convolved(op, layer, 1, inputs)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 from math import prod
 
@@ -53,6 +54,34 @@ def patterns(window: Window, sizes: tuple[int | None, ...]) -> Mask | None:
     if prod(len(axis) for axis in axes) * window.num_elements > _MAX_PATTERNS:
         return None
     return reduce(_outer, axes)
+
+
+def transposed_window_of(op: Operation, kernel: tuple[int, ...], sizes: tuple[int | None, ...]) -> Window | None:
+    """Return the window of a ConvTranspose; None where its padding depends on sizes that are not known.
+
+    Padding that follows from the size of the result has its odd element at the end for SAME_UPPER, else at the
+    beginning (ONNX, operator ConvTranspose); none is below 0.
+    """
+    axes = len(kernel)
+    window = read_window(op.node, kernel, sizes, automatic=False)
+    if isinstance(window, str):
+        raise Unsupported(window)
+    mode, wanted = op.text("auto_pad", "NOTSET"), op.integers("output_shape")
+    if not wanted and mode in ("", "NOTSET", "VALID"):
+        return window
+    if any(size is None for size in sizes):
+        return None
+    strides, added = window.strides, op.integers("output_padding") or [0] * axes
+    known = [int(size or 0) for size in sizes]
+    results = wanted[-axes:] if wanted else [n * stride for n, stride in zip(known, strides, strict=True)]
+    begins, ends = [], []
+    for axis, size in enumerate(known):
+        extent = window.dilations[axis] * (kernel[axis] - 1) + 1
+        total = max(0, (size - 1) * strides[axis] + added[axis] + extent - results[axis])
+        small, large = total // 2, total - total // 2
+        begins.append(small if mode == "SAME_UPPER" else large)
+        ends.append(large if mode == "SAME_UPPER" else small)
+    return replace(window, pads=(*begins, *ends))
 
 
 def transposed_patterns(window: Window, sizes: tuple[int | None, ...], results: tuple[int | None, ...]) -> Mask | None:
