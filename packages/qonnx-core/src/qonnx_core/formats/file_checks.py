@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -48,7 +48,7 @@ def check_tensors(proto: onnx.ModelProto, folder: Path) -> None:
     """
     root = folder.resolve()
     devices = {configuration.name for configuration in proto.configuration}
-    for node in (*_nodes(proto.graph), *(node for function in proto.functions for node in function.node)):
+    for node in _all_nodes(proto):
         if any(entry.configuration_id not in devices for entry in node.device_configurations):
             raise InvalidModel(
                 f"{node.name} ({node.op_type}): names a device configuration that the model does not have; expected "
@@ -65,21 +65,20 @@ def check_tensors(proto: onnx.ModelProto, folder: Path) -> None:
                     f"{node.name} ({node.op_type}): attribute {attribute.name} is no valid text; expected UTF-8. "
                     "Export it again."
                 )
-    sparse = next((tensor for graph in _graphs(proto.graph) for tensor in graph.sparse_initializer), None)
+    sparse = next((tensor for graph in _all_graphs(proto) for tensor in graph.sparse_initializer), None)
     if sparse is not None:
         raise Unsupported(
             f"tensor {sparse.values.name}: is stored as a sparse initializer; expected one with all of its values. "
             "Export the model without sparse storage."
         )
-    for node in _nodes(proto.graph):
+    for node in (node for graph in _graphs(proto.graph) for node in graph.node):
         for attribute in node.attribute:
             if attribute.ref_attr_name:
                 raise InvalidModel(
                     f"{node.name} ({node.op_type}): attribute {attribute.name} stands for one of a function, and the "
                     "node is in none; expected a value. Export it again."
                 )
-    functions = [_tensors(onnx.GraphProto(node=function.node)) for function in proto.functions]
-    for tensor in (*_tensors(proto.graph), *(tensor for found in functions for tensor in found)):
+    for tensor in _all_tensors(proto):
         count = _check_header(tensor)
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _check_external(tensor, root, count)
@@ -96,7 +95,7 @@ def external_files(path: Path) -> list[Path]:
         return []
     locations = {
         entry.value
-        for tensor in _tensors(proto.graph)
+        for tensor in _all_tensors(proto)
         if tensor.data_location == onnx.TensorProto.EXTERNAL
         for entry in tensor.external_data
         if entry.key == "location" and entry.value and "\0" not in entry.value
@@ -106,21 +105,33 @@ def external_files(path: Path) -> list[Path]:
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     yield graph
-    for node in graph.node:
+    yield from _graphs_in(graph.node)
+
+
+def _graphs_in(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+    for node in nodes:
         for attribute in node.attribute:
             for inner in (attribute.g,) if attribute.HasField("g") else attribute.graphs:
                 yield from _graphs(inner)
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for inner in _graphs(graph):
-        yield from inner.node
+def _all_graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    yield from _graphs(proto.graph)
+    for function in proto.functions:
+        yield from _graphs_in(function.node)
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    for inner in _graphs(graph):
-        yield from inner.initializer
-    for node in _nodes(graph):
+def _all_nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    for function in proto.functions:
+        yield from function.node
+    for graph in _all_graphs(proto):
+        yield from graph.node
+
+
+def _all_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    for graph in _all_graphs(proto):
+        yield from graph.initializer
+    for node in _all_nodes(proto):
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t

@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidInput, InvalidModel
+from qonnx_core.formats.external_data import attach_external_data
 from qonnx_core.formats.file_checks import check_tensors, check_text
 from qonnx_core.formats.function_checks import refuse_given_graphs
 from qonnx_core.formats.nested_models import confine_nested_models
@@ -57,7 +58,10 @@ def _load(proto: onnx.ModelProto, file: Path | str, folder: Path) -> ir.Model:
         model = ir.serde.deserialize_model(proto)
     except (ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
         raise InvalidModel(f"{file}: {_first_line(error)}; expected a valid ONNX model. Export it again.") from error
-    ir.external_data.set_base_dir(model.graph, folder)
+    try:
+        attach_external_data(model, folder)
+    except InvalidModel as error:
+        raise InvalidModel(f"{file}: {error}") from error
     if own_tensors(model):
         del proto
         give_back()
