@@ -292,6 +292,13 @@ def test_a_text_that_is_no_rule_file_is_refused(tmp_path: Path) -> None:
         QuantizationConfig.from_file(tmp_path / "none.yaml")
 
 
+def test_an_axis_without_channels_is_refused() -> None:
+    quantizer = {"bits": 4, "scale": 0.5, "axis": 0}
+    with pytest.raises(InvalidInput, match=r"axis says along which axis the channels are, but there is one scale"):
+        rules({"match": {"op_type": "MatMul"}, "weights": quantizer})
+    rules({"match": {"op_type": "MatMul"}, "weights": {**quantizer, "scale": "max", "per_channel": True}})
+
+
 def test_the_dictionary_of_the_reference_means_the_same_rules() -> None:
     positions = {
         "op_type": {
@@ -303,6 +310,9 @@ def test_the_dictionary_of_the_reference_means_the_same_rules() -> None:
         },
     }
     config = QuantizationConfig.from_positions(positions)
+    numbers = (np.array([0.25]), np.float32(8), np.int64(4), np.bool_(False), np.int64(0), "ROUND")
+    positions["op_type"]["MatMul"][0] = (("input", np.int64(0)), numbers)
+    assert QuantizationConfig.from_positions(positions) == config
     model = build(MODEL)
     report = quantize_graph(model, config)
     assert [(e.node, e.operand, e.bits, e.scale) for e in report] == [
@@ -313,7 +323,11 @@ def test_the_dictionary_of_the_reference_means_the_same_rules() -> None:
     for wrong, reason in (
         ({"names": {}}, "found the key 'names'; expected name and op_type"),
         ({"name": {"x": [(("input", 0), (1, 0, 8))]}}, "x: found 3 parameters"),
-        ({"name": {"x": [(("inputs", 0), (1, 0, 8, 0, 1, "ROUND"))]}}, "quantizes nothing"),
+        ({"name": {"x": [(("inputs", 0), (1, 0, 8, 0, 1, "ROUND"))]}}, r"x: found \(\('inputs', 0\), .*; expected"),
+        ({"name": {"x": [(("input", 0), 5)]}}, r"x: found \(\('input', 0\), 5\); expected"),
+        ({"name": {"x": None}}, "x: found None; expected"),
+        ({"name": []}, 'expected {"name": {node'),
+        (None, 'expected {"name": {node'),
     ):
         with pytest.raises(InvalidInput, match=reason):
             QuantizationConfig.from_positions(wrong)

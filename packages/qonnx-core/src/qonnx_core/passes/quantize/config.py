@@ -22,7 +22,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self, cast, get_args
 
@@ -137,6 +137,12 @@ class Quantizer(BaseModel):
             raise ValueError(
                 "scale is product, which has the channels of the weights and no zero point; leave them out"
             )
+        if self.axis is not None and not (self.per_channel or isinstance(self.scale, tuple)
+                                          or isinstance(self.zero_point, tuple)):  # fmt: skip
+            raise ValueError(
+                "axis says along which axis the channels are, but there is one scale; expected per_channel: true as "
+                "well, or a list of scales"
+            )
         if self.bits == 1 and self.narrow and not self.signed:
             raise ValueError("one unsigned, narrow bit has 0 as its only level; expected more bits")
         if self.bits == 1 and self.signed and self.zero_point != 0:
@@ -239,17 +245,18 @@ class QuantizationConfig(BaseModel):
         Raises:
             InvalidInput: an entry has another form, or values that no quantizer has.
         """
+        if not isinstance(positions, Mapping) or not all(isinstance(each, Mapping) for each in positions.values()):
+            raise InvalidInput('positions: expected {"name": {node: [...]}, "op_type": {operator: [...]}}.')
+        unknown = sorted(str(key) for key in set(positions) - {"name", "op_type"})
+        if unknown:
+            raise InvalidInput(f"positions: found the key {unknown[0]!r}; expected name and op_type.")
         rules: list[object] = []
         for kind in ("name", "op_type"):
             for key, entries in positions.get(kind, {}).items():
-                rule: dict[str, object] = {"match": {kind: fnmatch_escape(key)}}
-                for side in ("input", "output"):
-                    found = {place[1]: _from_parameters(key, values) for place, values in entries if place[0] == side}
-                    rule[f"{side}s"] = found
+                rule: dict[str, object] = {"match": {kind: fnmatch_escape(str(key))}}
+                for side, number, quantizer in _placed(str(key), entries):
+                    cast("dict[int, object]", rule.setdefault(f"{side}s", {}))[number] = quantizer
                 rules.append(rule)
-        unknown = sorted(set(positions) - {"name", "op_type"})
-        if unknown:
-            raise InvalidInput(f"positions: found the key {unknown[0]!r}; expected name and op_type.")
         return cls.from_dict({"quantize": rules}, source="positions")
 
 
@@ -258,13 +265,31 @@ def fnmatch_escape(name: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", name)
 
 
+def _placed(where: str, entries: object) -> Iterator[tuple[str, int, dict[str, object]]]:
+    """Yield the side, the number and the quantizer of each entry of one node or operator."""
+    for entry in entries if isinstance(entries, list | tuple) else [entries]:
+        match entry:
+            case (("input" | "output" as side, int() | np.integer() as number), list() | tuple() as values):
+                yield side, int(number), _from_parameters(where, values)
+            case _:
+                raise InvalidInput(
+                    f"positions: {where}: found {entry!r}; expected ((input or output, number), (scale, zero point, "
+                    "bits, narrow, signed, rounding mode))."
+                )
+
+
 def _from_parameters(where: str, values: Sequence[object]) -> dict[str, object]:
     if len(values) != 6:
         raise InvalidInput(
             f"positions: {where}: found {len(values)} parameters; expected scale, zero point, bits, narrow, signed and "
             "rounding mode."
         )
-    scale, zero, bits, narrow, signed, rounding = values
+    arrays = (np.ndarray, np.generic)
+    plain = [
+        (value.item() if value.size == 1 else value.tolist()) if isinstance(value, arrays) else value
+        for value in values
+    ]
+    scale, zero, bits, narrow, signed, rounding = plain
     return {
         "scale": scale, "zero_point": zero, "bits": bits, "narrow": bool(narrow), "signed": bool(signed),
         "rounding": rounding,
