@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel
 from qonnx_core.formats.function_checks import check_function_opsets, check_functions
+from qonnx_core.formats.function_operators import check_function_operators
 from qonnx_core.formats.inline_functions import inline_functions
 from qonnx_core.formats.nested_models import inline_nested_models
 from qonnx_core.formats.node_checks import check_standard_nodes
@@ -38,6 +39,7 @@ def normalize(model: ir.Model) -> None:
     model.ir_version = max(model.ir_version or 0, _MIN_IR_VERSION)
     _drop_our_functions(model)
     _rename_domains(model)
+    check_function_operators(model)
     for graph in _graphs(model):
         for value in [value for value in graph.inputs if value.is_initializer()]:
             graph.inputs.remove(value)

@@ -108,6 +108,14 @@ class QonnxOp(ABC):
         cls.from_node(node)
 
     @classmethod
+    def check_attributes(cls, where: str, attributes: Mapping[str, ir.Attr]) -> None:
+        """Raise InvalidModel where one of these attributes has no possible value; others may be missing or unknown."""
+        fields = _fields(cls)
+        for name, attribute in attributes.items():
+            if name in fields and not attribute.is_ref():
+                cls._read(where, fields[name], attribute)
+
+    @classmethod
     def from_node(cls, node: ir.Node) -> Self:
         """Return the operator with the attributes of this node, defaults filled in.
 

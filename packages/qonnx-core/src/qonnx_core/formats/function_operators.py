@@ -1,0 +1,67 @@
+"""Checks the operators of ours in functions that a model brings along, before anything is put in place of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from qonnx_core.errors import InvalidModel
+from qonnx_core.ops.op import QonnxOp
+from qonnx_core.ops.registry import op_class_of
+from qonnx_core.passes.base import graphs_of
+
+# For a function: which attributes of operators take the value of an attribute of the call, by its name.
+_Passed = Mapping[str, list[tuple[type[QonnxOp], str]]]
+
+
+def check_function_operators(model: ir.Model) -> None:
+    """Return nothing where operators in functions keep their format, with the attributes that calls give them.
+
+    An attribute that goes through several functions is looked at when these are put in place of their calls.
+
+    Raises:
+        InvalidModel: a node breaks the format of its operator; says in which function.
+    """
+    if not model.functions:
+        return
+    passed: dict[ir.OperatorIdentifier, _Passed] = {}
+    for identifier, function in model.functions.items():
+        imports = {**model.opset_imports, **function.opset_imports}
+        try:
+            passed[identifier] = _check_nodes(function, imports)
+        except InvalidModel as error:
+            raise InvalidModel(f"function {identifier[0]}::{identifier[1]}: {error}") from error
+    nodes = [node for graph in graphs_of(model) for node in graph]
+    nodes += [node for function in model.functions.values() for node in function.all_nodes()]
+    for node in nodes:
+        given = passed.get(node.op_identifier())
+        if not given:
+            continue
+        where = f"{node.name or (node.outputs[0].name if node.outputs else '')} ({node.op_type})"
+        for name, readers in given.items():
+            attribute = node.attributes.get(name)
+            if attribute is None:
+                continue
+            for reader, field in readers:
+                reader.check_attributes(where, {field: attribute})
+
+
+def _check_nodes(function: ir.Function, imports: dict[str, int]) -> _Passed:
+    passed: dict[str, list[tuple[type[QonnxOp], str]]] = {}
+    for node in function.all_nodes():
+        found = op_class_of(node, imports)
+        if found is None:
+            continue
+        references = {name: attribute for name, attribute in node.attributes.items() if attribute.is_ref()}
+        if not references:
+            found.check(node)
+            continue
+        where = f"{node.name or node.outputs[0].name} ({node.op_type})"
+        found.check_attributes(where, node.attributes)
+        for name, attribute in references.items():
+            passed.setdefault(attribute.ref_attr_name or "", []).append((found, name))
+            default = function.attributes.get(attribute.ref_attr_name or "")
+            if default is not None and default.value is not None:
+                found.check_attributes(where, {name: default})
+    return passed
