@@ -91,6 +91,21 @@ def test_what_is_not_printed_is_written_as_in_python() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "environment",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+)
+def test_names_that_the_encoding_lacks_are_escaped(
+    environment: dict[str, str], hostile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert r"\ud55c" in said("stats", hostile, "--data", hostile.with_name("x.npy"), "--as-stored")
+    shown = said("clean", hostile, "-o", hostile.with_name("caf\xe9.onnx"))
+    assert " nodes before, " in shown
+    assert "Traceback" not in shown
+
+
 def test_plots_of_hostile_names_are_of_one_size(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(hostile.parent)

@@ -125,6 +125,11 @@ def test_model_files_and_folders_are_completed(tmp_path: Path, monkeypatch: pyte
     assert model_files("mod") == ["models/", "models/inner.onnx"]
 
 
+def test_the_command_is_a_module_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "qonnx_core", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("qonnx-core ")
+
+
 def completed_in(folder: Path, words: str) -> list[str]:
     """Return what bash is offered for the last of the words."""
     environment = {

@@ -41,7 +41,8 @@ def standard_output() -> Iterator[None]:
     before.flush()
     raw = io.BufferedWriter(_Output(_STDOUT, "w", closefd=False))
     lines = before.isatty()
-    stream = io.TextIOWrapper(raw, encoding=before.encoding, errors=before.errors, line_buffering=lines)
+    # As on standard error: a name that the encoding lacks is written as \xe9, instead of ending a command that is done.
+    stream = io.TextIOWrapper(raw, encoding=before.encoding, errors="backslashreplace", line_buffering=lines)
     sys.stdout = stream
     try:
         with _flushed(stream):
