@@ -9,9 +9,11 @@ import onnx
 import onnx.checker
 import onnx.parser
 import onnx_ir as ir
+import onnxruntime
 import pytest
 
 import qonnx_core
+from qonnx_core.formats.convert_opset import convert_opset
 from qonnx_core.formats.from_qcdq import from_qcdq
 from qonnx_core.formats.plain import lower_to_plain_onnx
 from qonnx_core.formats.reader import from_proto
@@ -129,3 +131,26 @@ def test_a_name_is_given_once() -> None:
     names = Names(graph)
     assert [names.free(stem) for stem in ("a", "k1", "new", "new", "x")] == ["a_1", "k1_1", "new", "new_1", "x_1"]
     assert [names.free_for_node(stem) for stem in ("a", "a")] == ["a", "a_1"]
+
+
+BRANCHES = """<ir_version: 8, opset_import: ["": {opset}]> g (float[2, 1, 3] x, bool c) => (float[2, 3] y)
+  {{ val_0 = Neg(x) val_1 = Exp(x) y = If(c)
+     <then_branch = a () => (float[2, 3] p) {{ h = Add(val_0, val_1) i = Round(h) p = Squeeze{first} }},
+      else_branch = b () => (float[2, 3] p) {{ i = Add(val_1, val_0) p = Squeeze{first} }}> }}"""
+
+
+@pytest.mark.parametrize(("opset", "target"), [(11, 21), (11, 9), (11, 23), (21, 9), (21, 11)])
+def test_a_branch_that_changes_its_opset_still_reads_outer_tensors(opset: int, target: int) -> None:
+    """Names as PyTorch's exporter gives them, and as the library that holds the graph numbers new tensors."""
+    text = BRANCHES.format(opset=opset, first="<axes = [1]>(i)" if opset < 13 else "(i, k)")
+    text = text if opset < 13 else text.replace("val_0 = Neg", "k = Constant<value = int64[1] {1}>() val_0 = Neg")
+    proto = onnx.parser.parse_model(text)
+    model = from_proto(proto)
+    x = np.asarray([[[0.2, -1.7, 2.5]], [[3.1, 0.0, -0.5]]], np.float32)
+    converted = onnx.load_model_from_string(serialize(convert_opset(model, target)))
+    for flag in (True, False):
+        inputs = {"x": x, "c": np.asarray(flag)}
+        (wanted,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, inputs)
+        np.testing.assert_array_equal(qonnx_core.compile_model(model).run(inputs)["y"], wanted)
+        (found,) = onnxruntime.InferenceSession(converted.SerializeToString()).run(None, inputs)
+        np.testing.assert_array_equal(found, wanted)

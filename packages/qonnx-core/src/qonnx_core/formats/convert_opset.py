@@ -11,6 +11,7 @@ import onnx_ir as ir
 from qonnx_core.errors import InvalidInput, InvalidModel, Unsupported
 from qonnx_core.formats.lower_opset import LOWERINGS, Refused, Site
 from qonnx_core.formats.normalize import normalized_copy
+from qonnx_core.ir.names import new_names_apart
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.remove_unused import RemoveUnused
 
@@ -65,10 +66,11 @@ def convert_opset(model: ir.Model, target: int) -> ir.Model:
 def convert_in_place(model: ir.Model, target: int) -> None:
     """Convert graphs and functions of a normalised model with known element types; see :func:`convert_opset`."""
     refused: list[str] = []
-    for graph in list(model.graphs()):
-        refused += _convert_graph(graph, model.opset_imports[""], target)
-        if "" in graph.opset_imports and graph is not model.graph:
-            graph.opset_imports[""] = target
+    with new_names_apart(model.graph):
+        for graph in list(model.graphs()):
+            refused += _convert_graph(graph, model.opset_imports[""], target)
+            if "" in graph.opset_imports and graph is not model.graph:
+                graph.opset_imports[""] = target
     model.opset_imports[""] = target
     refused += [reason for function in model.functions.values() for reason in convert_function(function, target)]
     if refused:
@@ -79,9 +81,10 @@ def convert_function(function: ir.Function, target: int) -> list[str]:
     """Convert a function in place; return which of its nodes have no form in that opset, and why."""
     source = function.opset_imports.get("", target)
     refused = []
-    for graph in (function.graph, *function.subgraphs()):
-        refused += [f"{function.name}, {reason}" for reason in _convert_graph(graph, source, target)]
-        graph.opset_imports[""] = target
+    with new_names_apart(function.graph):
+        for graph in (function.graph, *function.subgraphs()):
+            refused += [f"{function.name}, {reason}" for reason in _convert_graph(graph, source, target)]
+            graph.opset_imports[""] = target
     function.opset_imports[""] = target
     return refused
 

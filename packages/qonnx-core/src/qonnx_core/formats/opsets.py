@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidModel, Unsupported
 from qonnx_core.ir.constants import constant_tensor
+from qonnx_core.ir.names import new_names_apart
 
 TARGET_OPSET = 21
 _OLDEST = 7
@@ -58,10 +59,11 @@ def raise_opset(model: ir.Model) -> None:
         if part is model.graph:
             _know_shapes(model)
         graph = part if isinstance(part, ir.Graph) else part.graph
-        for inner in (graph, *graph.subgraphs()):
-            for node in list(inner):
-                if node.domain in _STANDARD:
-                    _raise_node(node, version)
+        with new_names_apart(graph):
+            for inner in (graph, *graph.subgraphs()):
+                for node in list(inner):
+                    if node.domain in _STANDARD:
+                        _raise_node(node, version)
         part.opset_imports[""] = TARGET_OPSET
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 
 import onnx_ir as ir
 
@@ -63,15 +64,42 @@ class Names:
     def _read(self) -> None:
         if not self._is_read:
             self._is_read = True
-            self._note(self._graph)
+            self._tensors.update(value.name or "" for value in _tensors(self._graph))
+            self._note_nodes(self._graph)
 
-    def _note(self, graph: ir.Graph) -> None:
-        self._tensors.update(value.name or "" for value in (*graph.inputs, *graph.initializers.values()))
+    def _note_nodes(self, graph: ir.Graph) -> None:
         for node in graph:
             self._nodes.add(node.name or "")
-            self._tensors.update(value.name or "" for value in node.outputs)
             for inner in graphs_in(node):
-                self._note(inner)
+                self._note_nodes(inner)
+
+
+@contextmanager
+def new_names_apart(graph: ir.Graph) -> Iterator[None]:
+    """Give tensors that come in meanwhile other names than those that were there have, in any graph inside this one.
+
+    The library numbers the tensors of one graph; inside of others a number would hide the outer tensor of that name.
+    """
+    before = set(_tensors(graph)) if any(True for node in graph for _ in graphs_in(node)) else None
+    yield
+    if before is None:
+        return
+    now = list(_tensors(graph))
+    kept = {value for value in now if value in before}
+    kept.update(value for value in graph.outputs)
+    taken = {value.name or "" for value in kept}
+    for value in now:
+        if value not in kept and value.name:
+            value.name = free_name(value.name, taken)
+
+
+def _tensors(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs
+        for inner in graphs_in(node):
+            yield from _tensors(inner)
 
 
 def free_name(name: str, taken: set[str] | set[str | None]) -> str:
