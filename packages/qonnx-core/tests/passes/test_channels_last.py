@@ -132,6 +132,7 @@ BEHIND_A_CONVOLUTION = {
     "resize to the size of another": ("b = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(a) h = Shape(a) "
                                       "u = Resize(b, none, none, h) y = Concat<axis = 1>(a, u)", 2),
     "resize of axes": ('y = Resize<mode = "nearest", axes = [3, 2]>(a, none, scales2)', 2),
+    "resize of axes to size": ('b = Resize<mode = "nearest", axes = [-1, 2]>(a, none, none, sizes2) y = Conv(b, v)', 2),
     "resize cubic": ('b = Resize<mode = "cubic">(a, none, scales) y = Round(b)', 2),
     "split": ("b, c = Split<axis = 1>(a, parts) d = Concat<axis = 1>(c, b) y = Relu(d)", 2),
     "slice": ("b = Slice(a, starts, ends, hw) y = Relu(b)", 2),
@@ -192,6 +193,7 @@ PARAMETERS = ", ".join((
     "float three = {3}, float seven = {7}, float top = {240}, int64[1] one64 = {1}, int64[1] two64 = {2}",
     "int64[2] hw = {2, 3}, int64[1] ch = {1}, int64[8] pads = {0, 0, 1, 2, 0, 0, 0, 1}, int64[4] pads2 = {1, 0, 2, 1}",
     "float[0] none = {}, float[4] scales = {1, 1, 2, 3}, int64[4] sizes = {4, 3, 9, 7}, float[2] scales2 = {2, 3}",
+    "int64[2] sizes2 = {7, 9}",
     "int64[2] parts = {1, 2}, int64[2] starts = {1, 0}, int64[2] ends = {5, 4}, int64[4] s4 = {0, 1, 0, 2}",
     "int64[4] e4 = {9, 3, 4, 5}, int64[4] reps = {1, 2, 1, 3}, int64[2] flat = {0, -1}, int64[2] zero_all = {0, 3}",
     "int64[4] gate = {-1, 3, 1, 1}, int64[4] one4 = {-1, 1, 1, 1}, int8 z8 = {0}, int8[3] zn = {0, 1, 2}",

@@ -64,6 +64,7 @@ def test_a_window_of_another_rank_is_refused() -> None:
     [
         ("<float[4] s = {1, 1, 2, 2}> { y = Resize(x, , s) }", "[N,2,8,unk__0]"),
         ("<float[2] s = {2, 1}> { y = Resize<axes = [2, 3]>(x, , s) }", "[N,2,8,W]"),
+        ("<int64[1] s = {9}> { y = Resize<axes = [2]>(x, , , s) }", "[N,2,9,W]"),
         ("<int64[4] t = {1, 3, 1, 2}> { a = Tile(x, t) y = Relu(a) }", "[N,6,4,unk__0]"),
         ("<int64[5] t = {5, 1, 1, 1, 1}> { y = Expand(x, t) }", "[5,N,2,4,W]"),
         ("<float[2, 2, 3, 3] w> { y = Conv<pads = [1, 1, 1, 1]>(x, w) }", "[N,2,4,W]"),

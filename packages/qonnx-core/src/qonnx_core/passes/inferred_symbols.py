@@ -143,9 +143,9 @@ def _ints(node: onnx.NodeProto, name: str) -> list[int]:
 def _resize(node: onnx.NodeProto, shapes: Mapping[str, _Dims], tensors: _Constants) -> list[int]:
     scales, rank = _array(node, 2, tensors), len(shapes.get(node.input[0], []))
     axes = [axis % rank for axis in _ints(node, "axes")] or list(range(rank))
-    if scales is None or len(scales) != len(axes):
+    if scales is not None and len(scales) not in (0, len(axes)):
         return []
-    return [axis for axis in range(rank) if axis not in axes or scales[axes.index(axis)] == 1]
+    return [axis for axis in range(rank) if axis not in axes or (scales and scales[axes.index(axis)] == 1)]
 
 
 def _once(node: onnx.NodeProto, shapes: Mapping[str, _Dims], tensors: _Constants) -> list[int]:

@@ -163,12 +163,17 @@ def resize(conversion: Conversion, node: ir.Node) -> bool:
     region_array = constant_array(region)
     if region is not None and (region_array is None or region_array.size > 0):
         return False
-    if any(value is not None and not _can_list(node, data, value, axes) for value in sizes):
-        return False
+    attributes = attributes_of(node)
     inputs: list[ir.Value | None] = [conversion.read(data, axes, node), None]
+    if any(value is not None and not _can_list(node, data, value, axes) for value in sizes):
+        if "axes" not in node.attributes:
+            return False
+        attributes["axes"] = [place_of(axis, axes) for axis in node.attributes["axes"].as_ints()]
+        inputs += [None if value is None else conversion.natural(value, node) for value in sizes]
+        conversion.replace(node, "Resize", inputs, attributes, [axes])
+        return True
     for what, value in zip(("scales", "sizes"), sizes, strict=True):
         inputs.append(None if value is None else _listed(conversion, node, data, value, what, axes))
-    attributes = attributes_of(node)
     attributes.pop("axes", None)
     conversion.replace(node, "Resize", inputs, attributes, [axes])
     return True
