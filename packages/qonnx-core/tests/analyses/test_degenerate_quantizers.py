@@ -19,7 +19,7 @@ from qonnx_core.ops import BipolarQuant, FloatQuant, MultiThreshold, Quant, Trun
 from qonnx_core.ops.op import DOMAIN, QonnxOp
 from qonnx_core.passes.extract_quant_scale import ExtractQuantScale
 from qonnx_core.passes.infer_datatypes import InferDataTypes
-from qonnx_core.passes.streamline import to_integer_form
+from qonnx_core.passes.streamline import grids_of, to_integer_form
 from qonnx_core.verify import ErrorAnalysis
 
 INF, NAN = np.inf, np.nan
@@ -31,6 +31,7 @@ READERS: dict[str, Callable[[ir.Model], object]] = {
     "qcdq": lambda model: to_qcdq(model, partial=True),
     "ranges": lambda model: tensor_ranges(model, GRIDS),
     "integer form": lambda model: to_integer_form(model, GRIDS),
+    "grids": lambda model: grids_of(model, GRIDS),
 }
 NODES: tuple[tuple[QonnxOp, list[object]], ...] = (
     *((BipolarQuant(), [scale]) for scale in (NAN, 0, -1, INF, 3e38)),

@@ -30,6 +30,7 @@ class IntegerGraph:
 
     def placeholder(self, name: str, shape: tuple[int, ...], datatype: DataType, lo: int, hi: int) -> IntTensor:
         """Return a tensor of this range that no layer makes; for walks that only ask about grids."""
+        ranges.check_levels(lo, hi)
         count = shape[-1]
         return self._tensor(name, shape, datatype, np.full(count, lo, np.int64), np.full(count, hi, np.int64))
 

@@ -78,12 +78,17 @@ def matmul_ranges(lo: IntArray, hi: IntArray, weights: IntArray) -> tuple[Range,
 
 def thresholds_range(lo: IntArray, hi: IntArray, thresholds: IntArray, base: int, step: int) -> Range:
     """Return the range of ``base + step * #{t : x >= t}``, per channel."""
-    if max(abs(base), abs(base + step * thresholds.shape[1])) >= LIMIT:
-        raise Unsupported("its levels exceed 2**53 and are no longer exact in float64; correct its zero point or bias")
+    check_levels(base, base + step * thresholds.shape[1])
     rows = np.broadcast_to(thresholds, (len(lo), thresholds.shape[1]))
     low = base + step * (lo[:, None] >= rows).sum(axis=1)
     high = base + step * (hi[:, None] >= rows).sum(axis=1)
     return low.astype(np.int64), high.astype(np.int64)
+
+
+def check_levels(first: int, last: int) -> None:
+    """Raise Unsupported where a quantizer gives integers that float64 does not hold."""
+    if max(abs(first), abs(last)) >= LIMIT:
+        raise Unsupported("its levels exceed 2**53 and are no longer exact in float64; correct its zero point or bias")
 
 
 def requantize_range(lo: IntArray, hi: IntArray, shift: int, rounding: str, bottom: int, top: int) -> Range:
