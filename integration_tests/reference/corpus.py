@@ -238,6 +238,11 @@ def _defects() -> Iterator[Case]:
         expected="reference is wrong", reason="defect 14: a vector of bit widths raises an error",
         oracle={"y": np.asarray([[1, 3, 7, 99]] * 2, F32)},
     )  # fmt: skip
+    yield _case(
+        "Quant_bit_width_of_8_bits", Quant(signed=False), [x, *(np.asarray(v, F32) for v in (1, 0)), np.int8(8)],
+        expected="reference is wrong", reason="bounds are computed in the type of the bit width: int8 overflows",
+        oracle={"y": x},
+    )  # fmt: skip
     half = np.asarray([[0.3, -0.3, 5, 1.25]], np.float16)
     yield _case(
         "Quant_float16", Quant(), [half, *(np.asarray(value, np.float16) for value in (0.5, 0)), np.asarray(4, F32)],

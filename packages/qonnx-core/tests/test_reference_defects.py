@@ -238,6 +238,15 @@ def test_a_vector_of_bit_widths_quantizes_each_channel_with_its_own() -> None:
     np.testing.assert_array_equal(run(model, np.full((1, 4), 99, np.float32))[0], [[1, 3, 7, 99]])
 
 
+@pytest.mark.parametrize(("kind", "bits"), [("int8", 8), ("int8", 12), ("uint8", 8), ("int16", 16), ("int32", 31)])
+def test_a_bit_width_of_a_short_type_does_not_overflow(kind: str, bits: int) -> None:
+    """The reference computes ``2 ** bits`` in the element type of the bit width."""
+    model = build(f"""g (float[1, 3] x) => (float[1, 3] y) <float s = {{1}}, float z = {{0}}, {kind} b = {{{bits}}}>
+    {{ y = {Q}.Quant<signed = 0, narrow = 0>(x, s, z, b) }}""")
+    (y,) = run(model, np.asarray([[-1, 100.25, 1e30]], np.float32))
+    np.testing.assert_array_equal(y, np.asarray([[0, 100, 2.0**bits - 1]], np.float32))
+
+
 def test_a_float16_model_stays_float16() -> None:
     """Defect 15, issue 156: the result of Quant was forced to float32, and the next node failed."""
     given = proto(f"""g (float16[N, 4] x) => (float16[N, 4] y) <float s = {{0.5}}, float z = {{0}}, float b = {{4}}>

@@ -16,6 +16,7 @@ import pytest
 import qonnx_core
 from qonnx_core.errors import InvalidModel, QonnxError, Unsupported
 from qonnx_core.formats.reader import from_proto
+from qonnx_core.formats.to_qcdq import to_qcdq
 from qonnx_core.testing.fuzz_seeds import seed_models, write_companions
 from qonnx_core.testing.fuzzing import exercise, write_case
 from qonnx_core.testing.work import check_linear
@@ -159,6 +160,35 @@ def test_an_attribute_that_is_missing_is_named_where_an_old_opset_needs_shapes(c
     {{ b = qonnx.custom_op.general.Im2Col(a) }}"""
     with pytest.raises(InvalidModel, match=r"Im2Col.*: attribute stride is missing"):
         from_proto(onnx.parser.parse_model(text))
+
+
+@pytest.mark.parametrize("node", ["Cast<to = 255>(x)", "EyeLike<dtype = -1>(x)"])
+def test_an_element_type_that_there_is_not_is_refused(node: str) -> None:
+    with pytest.raises(InvalidModel, match=r"attribute (to|dtype) is -?\d+, no element type of ONNX"):
+        from_proto(onnx.parser.parse_model(f"{HEAD} g (float[2, 2] x) => (y) {{ y = {node} }}"))
+
+
+def test_a_bit_width_that_is_no_number_is_refused_by_name() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 21, "qonnx.custom_op.general": 1]>
+        g (float[2] x) => (y) <float s = {1}, float z = {0}, float b = {4}>
+        { [q] y = qonnx.custom_op.general.Quant<signed = 1, narrow = 0>(x, s, z, b) }""")
+    bits = model.graph.initializer[2]
+    bits.CopyFrom(onnx.helper.make_tensor("b", onnx.TensorProto.COMPLEX64, [], [4]))
+    with pytest.raises(
+        InvalidModel, match=r"q \(Quant\): input bitwidth is of element type COMPLEX64; expected numbers"
+    ):
+        to_qcdq(from_proto(model))
+
+
+def test_numbers_of_a_window_that_a_call_gives_are_refused_by_name(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 21, "qonnx.custom_op.channels_last": 1, "f": 1]>
+    g (float[1, 4, 4, 2] x) => (y) { y = f.F<k = [2, 2]>(x) }
+    <domain: "f", opset_import: ["": 21, "qonnx.custom_op.channels_last": 1]> F <k> (a) => (b)
+    { b = qonnx.custom_op.channels_last.MaxPool<kernel_shape : ints = @k, strides = [1, 1], pads = [0, 0, 0, 0]>(a) }"""
+    model = from_proto(onnx.parser.parse_model(text))
+    with pytest.raises(InvalidModel, match="attribute kernel_shape is of type INTS"):
+        qonnx_core.save(model, tmp_path / "m.onnx", with_functions=True)
+    assert qonnx_core.compile_model(model).run({"x": np.ones((1, 4, 4, 2), np.float32)})["y"].shape == (1, 3, 3, 2)
 
 
 @pytest.mark.parametrize("op_type", ["Unheard", "Relu"])

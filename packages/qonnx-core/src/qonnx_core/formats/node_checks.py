@@ -13,6 +13,8 @@ from qonnx_core.errors import InvalidModel
 from qonnx_core.passes.base import graphs_of
 
 _STANDARD = ("", "ai.onnx")
+_ELEMENT_TYPES = ("to", "dtype", "output_dtype", "output_datatype", "stash_type")  # attributes that are one each
+_KNOWN = frozenset(int(dtype) for dtype in ir.DataType)
 _SINGLE, _VARIADIC = "Single", "Variadic"
 
 
@@ -97,6 +99,8 @@ def _broken(node: ir.Node, rules: _Rules) -> Iterator[str]:
                 f"{_label(node)}: attribute {name} is of type {attribute.type.name}; the operator takes {known[0]}. "
                 "Export it again"
             )
+        elif known is not None and name in _ELEMENT_TYPES and not attribute.is_ref() and attribute.value not in _KNOWN:
+            yield f"{_label(node)}: attribute {name} is {attribute.value}, no element type of ONNX. Export it again"
     for name, (kind, required) in rules.attributes.items():
         if required and name not in given:
             yield f"{_label(node)}: attribute {name} is missing; the operator needs it ({kind}). Set it"

@@ -202,7 +202,7 @@ class QonnxOp(ABC):
                 )
             return value
         if kind == "tuple[int, ...]":
-            if attribute.type != ir.AttributeType.INTS:
+            if attribute.type != ir.AttributeType.INTS or attribute.is_ref():
                 raise InvalidModel(
                     f"{where}: attribute {field.name} is {_shown(attribute)}; expected whole numbers. Correct it."
                 )

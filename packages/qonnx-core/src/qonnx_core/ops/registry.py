@@ -63,6 +63,9 @@ DOMAIN_ALIASES = {
 LISTED_ONLY = frozenset(("GenericPartition",))
 
 
+_NO_NUMBERS = frozenset((ir.DataType.STRING, ir.DataType.COMPLEX64, ir.DataType.COMPLEX128))
+
+
 class OpRegistry:
     """A set of operators, at most one per domain, name and version."""
 
@@ -172,7 +175,7 @@ def is_defined(node: ir.Node) -> bool:
 
 
 def check_parameters(model: ir.Model) -> None:
-    """Return nothing where the inputs of every operator of ours go together, as far as their shapes are known.
+    """Return nothing where parameters of our operators are numbers, and inputs go together as far as shapes are known.
 
     Raises:
         InvalidModel: names the first node whose inputs do not.
@@ -182,6 +185,12 @@ def check_parameters(model: ir.Model) -> None:
             found = op_class_of(node, model.opset_imports)
             if found is None:
                 continue
+            for name, value in zip(found.inputs[1:], node.inputs[1:], strict=False):
+                if value is not None and value.dtype in _NO_NUMBERS:
+                    raise InvalidModel(
+                        f"{node.name or node.outputs[0].name} ({node.op_type}): input {name} is of element type "
+                        f"{value.dtype.name}; expected numbers. Export it again."
+                    )
             shapes = [None if value is None or value.shape is None else _dims(value) for value in node.inputs]
             try:
                 found.check_shapes(shapes)
