@@ -17,6 +17,7 @@ import qonnx_core
 from qonnx_core.errors import InvalidModel, QonnxError, Unsupported
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.formats.to_qcdq import to_qcdq
+from qonnx_core.passes.fold_transpose import FoldTransposeIntoQuantInit
 from qonnx_core.testing.fuzz_seeds import seed_models, write_companions
 from qonnx_core.testing.fuzzing import exercise, write_case
 from qonnx_core.testing.work import check_linear
@@ -191,6 +192,19 @@ def test_numbers_of_a_window_that_a_call_gives_are_refused_by_name(tmp_path: Pat
     assert qonnx_core.compile_model(model).run({"x": np.ones((1, 4, 4, 2), np.float32)})["y"].shape == (1, 3, 3, 2)
 
 
+@pytest.mark.parametrize("perm", ["[0]", "[0, 0]", "[0, 2]", "[1, 0, 2]"])
+def test_a_transpose_of_other_axes_is_not_folded_into_quantized_weights(perm: str) -> None:
+    model = from_proto(
+        onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 21, "qonnx.custom_op.general": 1]>
+        g (float[2, 2] x) => (y) <float s = {{1}}, float z = {{0}}, float b = {{4}}, float[2, 2] w = {{1, 2, 3, 4}}>
+        {{ q = qonnx.custom_op.general.Quant<signed = 1, narrow = 0>(w, s, z, b) t = Transpose<perm = {perm}>(q)
+           y = MatMul(x, t) }}""")
+    )
+    assert FoldTransposeIntoQuantInit().run(model) == 0
+    with pytest.raises(InvalidModel):
+        qonnx_core.compile_model(qonnx_core.cleanup_model(model))
+
+
 @pytest.mark.parametrize("op_type", ["Unheard", "Relu"])
 def test_a_node_without_outputs_is_refused(op_type: str) -> None:
     model = onnx.parser.parse_model(HEAD + "g (float[2] x) => (y) { y = Neg(x) }")
@@ -235,7 +249,7 @@ def test_parameters_that_do_not_fit_their_data_are_refused_by_name(parameter: st
         {{ [q] y = qonnx.custom_op.general.Quant<signed = 1, narrow = 0>(x, s, z, b) }}""")
     )
     with pytest.raises(InvalidModel, match=rf"q \(Quant\): .*{message}"):
-        qonnx_core.cleanup_model(model)
+        qonnx_core.compile_model(qonnx_core.cleanup_model(model))
 
 
 @pytest.mark.parametrize("location", ["N" * 5000, "a\0b", "w.bin/x", ".", "w.bin/", "w.bin/.", "no/../w.bin"])

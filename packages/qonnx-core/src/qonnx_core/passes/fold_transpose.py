@@ -56,7 +56,7 @@ def _fold(model: ir.Model, graph: ir.Graph, transpose: ir.Node, names: Names) ->
         return False
     rank = max(array.ndim for array in arrays if array is not None)
     permutation = permutation_of(transpose, rank)
-    if len(permutation) != rank:  # it does not fit; whoever infers shapes says so
+    if sorted(permutation) != list(range(rank)):  # it does not fit; whoever infers shapes says so
         return False
     for index, (value, array) in enumerate(zip(list(quantizer.inputs), arrays, strict=True)):
         assert value is not None
