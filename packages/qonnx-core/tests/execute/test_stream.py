@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -291,3 +292,10 @@ def test_a_damaged_file_is_read_or_refused(
             file.read(name)
         for _ in file.rows({name: name for name in file.headers}, 4):
             pass
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npy")
+    for path in (tmp_path / "pipe.npy", Path("/dev/zero")):
+        with pytest.raises(InvalidInput, match="is a pipe or a device; expected a file"):
+            ArrayFile(path)

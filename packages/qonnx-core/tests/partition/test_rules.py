@@ -103,5 +103,7 @@ def test_backends_are_checked_against_those_that_exist():
     rules = Rules.from_text("default: finn\nrules: [{match: {name: a}, backend: hls4lm}]")
     with pytest.raises(InvalidInput, match=r"rule 1: there is no backend 'hls4lm'; expected .*Did you mean hls4ml\?"):
         rules.require_backends(["finn", "hls4ml"])
+    with pytest.raises(InvalidInput, match=r"no backend 'finn'; expected host. No backend is installed; install"):
+        rules.require_backends([])
     with pytest.raises(InvalidInput, match=r"default: there is no backend 'vitis'; expected finn or host"):
         Rules.single("vitis").require_backends(["finn"])

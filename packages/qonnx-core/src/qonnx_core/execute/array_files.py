@@ -92,6 +92,11 @@ class ArrayFile:
         self.path = Path(path)
         self.where = where or str(path)
         with self._refused():
+            if self.path.exists() and not self.path.is_file() and not self.path.is_dir():
+                raise InvalidInput(
+                    f"{self.where}: is a pipe or a device; expected a file, which is read in parts. Save the arrays "
+                    "first; commands read a pipe as -."
+                )
             with self.path.open("rb") as stream:
                 start = stream.read(len(_NPY))
             if start == _NPY:

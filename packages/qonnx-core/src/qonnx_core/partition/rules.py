@@ -121,9 +121,8 @@ class Rules(BaseModel):
         places = [("default", self.default), *((f"rule {n + 1}", rule.backend) for n, rule in enumerate(self.rules))]
         for place, name in places:
             if name not in names:
-                raise InvalidInput(
-                    f"{place}: there is no backend {name!r}; expected {' or '.join(names)}. {near(name, names)}"
-                )
+                hint = near(name, names) if len(names) > 1 else "No backend is installed; install backend-finn, say."
+                raise InvalidInput(f"{place}: there is no backend {name!r}; expected {' or '.join(names)}. {hint}")
 
 
 def near(word: str, known: Collection[str]) -> str:
