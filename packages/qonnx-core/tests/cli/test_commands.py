@@ -199,6 +199,7 @@ def test_an_error_of_the_operating_system_is_a_sentence() -> None:
     assert sentence(full) == (
         "out/parts: No space left on device. Check the path, its permissions and the space that is left there."
     )
+    assert sentence(OSError(errno.ENOMEM, "Cannot allocate memory")).startswith("there is not enough memory (")
     assert sentence(OSError("4 requested and 0 written")) == "4 requested and 0 written"
     assert "not enough memory (no details); use fewer samples" in sentence(MemoryError())
 

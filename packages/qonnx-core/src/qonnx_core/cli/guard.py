@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import traceback
 from collections.abc import Callable
@@ -62,7 +63,7 @@ def refused(error: Exception) -> int:
 
 def sentence(error: Exception) -> str:
     """Return an error as one reads it; those of the operating system say what to look at."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return f"there is not enough memory ({str(error) or 'no details'}); use fewer samples or a smaller model."
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
