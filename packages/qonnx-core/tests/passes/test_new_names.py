@@ -21,6 +21,7 @@ from qonnx_core.formats.to_qcdq import to_qcdq
 from qonnx_core.formats.writer import serialize
 from qonnx_core.ir.names import Names
 from qonnx_core.ir.verify import verify
+from qonnx_core.passes.append_argmax import AppendArgMax
 from qonnx_core.passes.base import Pass
 from qonnx_core.passes.convert_div_to_mul import ConvertDivToMul
 from qonnx_core.passes.convert_sub_to_add import ConvertSubToAdd
@@ -28,6 +29,7 @@ from qonnx_core.passes.extract_bias import ExtractBias
 from qonnx_core.passes.extract_quant_scale import ExtractQuantScale
 from qonnx_core.passes.gemm_to_matmul import GemmToMatMul
 from qonnx_core.passes.insert_identity import InsertIdentity
+from qonnx_core.passes.insert_topk import InsertTopK
 from qonnx_core.passes.unshare_parameters import UnshareParameters
 
 HEAD = '<ir_version: 10, opset_import: ["": 21, "qonnx.custom_op.general": 1]>'
@@ -124,6 +126,18 @@ def quantized_again(plain: ir.Model) -> ir.Model:
     proto.graph.output[0].name = "q"
     proto.opset_import.append(onnx.helper.make_opsetid("qonnx.custom_op.general", 1))
     return from_proto(proto)
+
+
+@pytest.mark.parametrize(
+    ("each", "taken"), [(AppendArgMax(), "y_logits"), (InsertTopK(k=2), "y_all y/k y_values")], ids=["argmax", "topk"]
+)
+def test_what_stands_behind_the_output_has_free_names(each: Pass, taken: str) -> None:
+    tensors = " ".join(f'"{name}" = Identity(x)' for name in taken.split())
+    text = f'{HEAD} g (float[N, 4] x) => (float[N, 4] y) {{ {tensors} y = Neg("{taken.split()[0]}") }}'
+    model = by(each)(from_proto(onnx.parser.parse_model(text)))
+    verify(model)
+    found = qonnx_core.compile_model(from_proto(onnx.load_model_from_string(serialize(model)))).run({"x": X})["y"]
+    np.testing.assert_array_equal(found[:, 0], np.argmin(X, axis=1))
 
 
 def test_a_name_is_given_once() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from qonnx_core.errors import Unsupported
+from qonnx_core.ir.names import Names
 from qonnx_core.passes.base import is_standard
 
 _KEEPS_ORDER = frozenset({"Softmax", "LogSoftmax"})
@@ -49,9 +50,11 @@ class AppendArgMax:
             source = producer.inputs[0]
             assert source is not None
             logits = source
+        names = Names(graph)
         if logits is output:
-            output.name = f"{name}_logits"
-        node = ir.node("ArgMax", [logits], attributes={"axis": -1, "keepdims": 1}, name="ArgMax_label")
+            output.name = names.free(f"{name}_logits")
+        own = names.free_for_node("ArgMax_label")
+        node = ir.node("ArgMax", [logits], attributes={"axis": -1, "keepdims": 1}, name=own)
         label = node.outputs[0]
         label.dtype, label.shape = ir.DataType.INT64, ir.Shape([batch, 1])
         graph.append(node)
