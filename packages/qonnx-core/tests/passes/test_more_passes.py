@@ -222,7 +222,9 @@ def test_a_model_that_mixes_samples_keeps_its_batch() -> None:
         ChangeBatchSize(0).run(build(RESHAPED))
 
 
-@pytest.mark.parametrize("size", [-1, 2**63, 1 << 20_000, "", "9" * 5000], ids=["-1", "64", "many", "none", "digits"])
+@pytest.mark.parametrize(
+    "size", [-1, 2**63, 1 << 20_000, "", "1.5", "9" * 5000], ids=["-1", "64", "many", "none", "1.5", "digits"]
+)
 def test_a_batch_that_no_file_holds_is_refused(size: int | str) -> None:
     with pytest.raises(InvalidInput, match=r"^batch size: found .{1,50}; expected a number of at least 1 that a"):
         ChangeBatchSize(size).run(build(RESHAPED))

@@ -105,19 +105,17 @@ def command(
 
 
 def _batch_size(text: str | None) -> int | str | None:
+    from qonnx_core.ir.sizes import is_size, size_of_text
+
     if text is None:
         return None
-    if not _is_size(text):
+    size = size_of_text(text)
+    if not is_size(size):
         raise InvalidInput(
             f"--batch-size {text!r}: is no size; expected a number of at least 1 that a tensor can have, or a name for "
             "any. Write for example 1 or batch."
         )
-    return int(text) if text.isdecimal() else text
-
-
-def _is_size(text: str) -> bool:
-    """Return whether a word is a number of at least 1 and at most 18 digits, or a name."""
-    return text.isidentifier() or (text.isdecimal() and len(text) < 19 and int(text) > 0)
+    return size
 
 
 def _cleaned(
@@ -139,12 +137,14 @@ def _cleaned(
 def set_input_shapes(model: ir.Model, texts: list[str]) -> None:
     """Give inputs of the model other sizes: ``NAME=1,3,64,64``, without ``NAME=`` for a single one.
 
-    A size is a number of at least 1 and at most 18 digits, or a name for one that is free.
+    A size is a number of at least 1, or a name for one that is free.
 
     Raises:
         InvalidInput: no input has the name, the number of sizes is not that of the input, or a size is neither.
     """
     import onnx_ir as ir
+
+    from qonnx_core.ir.sizes import is_size, size_of_text
 
     inputs = {value.name or "": value for value in model.graph.inputs}
     for text in texts:
@@ -158,7 +158,7 @@ def set_input_shapes(model: ir.Model, texts: list[str]) -> None:
             )
         sizes = [size.strip() for size in numbers.strip("()[] ").split(",") if size.strip()]
         for size in sizes:
-            if not _is_size(size):
+            if not is_size(size_of_text(size)):
                 raise InvalidInput(
                     f"--input-shape {text}: {size!r} is no size; expected a number of at least 1 that a tensor can "
                     "have, or a name for a free one. Write for example 1,3,64,64."
@@ -169,7 +169,7 @@ def set_input_shapes(model: ir.Model, texts: list[str]) -> None:
                 f"--input-shape {text}: found {len(sizes)} sizes; expected {len(known)}, one for each axis of input "
                 f"{name}. Write for example {name}={','.join(str(size) for size in known)}."
             )
-        inputs[name].shape = ir.Shape([int(size) if size.isdecimal() else size for size in sizes])
+        inputs[name].shape = ir.Shape([size_of_text(size) for size in sizes])
 
 
 def _to_channels_last(

@@ -15,6 +15,9 @@ MAX_TENSOR_BYTES = 2**32
 """How many bytes one tensor of a graph may take at the batch of its file."""
 MAX_RANK = 64
 """How many axes a tensor may have; onnxruntime itself stops far below."""
+END_OF_SIZES = 2**63
+"""Files hold sizes as 64-bit integers."""
+_MOST_DIGITS = 19  # of a number below that
 _GROWING = ("ConstantOfShape", "Expand", "Tile", "Pad", "Range", "OneHot", "Resize", "EyeLike")
 # Operators and the input of each that holds one number for each axis of the result.
 _SHAPES = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Unsqueeze": 1, "Tile": 1, "Resize": 3, "Squeeze": 1,
@@ -22,6 +25,16 @@ _SHAPES = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Unsqueeze": 1, "Til
 _NUMBERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.FLOAT)
 _SAME_LENGTH = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min", "Mod", "Equal", "Where", "Sum"))
 _FIRST_LENGTH = frozenset(("Cast", "Identity", "Neg", "Abs", "Slice", "Relu", "Clip", "Floor", "Ceil", "Round", "Sqrt"))
+
+
+def is_size(size: int | str) -> bool:
+    """Return whether an axis can have the size: a number of at least 1 that a file holds, or a name for any."""
+    return 1 <= size < END_OF_SIZES if isinstance(size, int) else size.isidentifier()
+
+
+def size_of_text(text: str) -> int | str:
+    """Return the number that a text writes, else the text; :func:`is_size` says whether it is a size."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else text
 
 
 def check_sizes(model: ir.Model) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidInput, Unsupported
+from qonnx_core.ir.sizes import END_OF_SIZES, is_size
 from qonnx_core.passes.batch_rules import first_mixing_node
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.make_batch_symbolic import BATCH, MakeBatchSymbolic
 
-_END_OF_SIZES = 2**63  # files hold sizes as 64-bit integers
 _MAX_SHOWN = 40
 
 
@@ -29,11 +29,11 @@ class ChangeBatchSize:
         """Edit the model in place; return 1 where the batch size changed, else 0.
 
         Raises:
-            InvalidInput: the size is below 1 or no size of a tensor, or it is empty or a number written as a name.
+            InvalidInput: the size is a number below 1 or larger than a file holds, or a text that is no name.
             Unsupported: the model mixes samples, or fixes a batch other than 1.
         """
-        if not _is_size(self.size):
-            huge = isinstance(self.size, int) and abs(self.size) >= _END_OF_SIZES
+        if not is_size(self.size):
+            huge = isinstance(self.size, int) and abs(self.size) >= END_OF_SIZES
             found = "a huge number" if huge else repr(self.size)[:_MAX_SHOWN]
             raise InvalidInput(
                 f"batch size: found {found}; expected a number of at least 1 that a tensor can have, or a name. "
@@ -61,8 +61,3 @@ class ChangeBatchSize:
                 value.shape = ir.Shape([wanted if dim == before else dim for dim in value.shape])
         InferShapes().run(model)
         return 1
-
-
-def _is_size(size: int | str) -> bool:
-    """Return whether a file can hold the size, and whether a name is none."""
-    return 1 <= size < _END_OF_SIZES if isinstance(size, int) else bool(size) and not size.isdecimal()
