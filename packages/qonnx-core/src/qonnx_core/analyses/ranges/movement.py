@@ -151,12 +151,16 @@ def pad(op: Operation) -> list[Extent]:
     for i, axis in enumerate(axes if axes is not None else range(rank)):
         amounts[axis % rank] = (pads[i], pads[half + i])
     mode = op.text("mode", "constant")
-    if min(min(pair) for pair in amounts) < 0:
-        raise Unsupported("a negative padding")
     if not any(any(pair) for pair in amounts):
         return [x]
+    if min(amounts[0]) < 0 and op.shape(0)[0] is None:
+        raise Unsupported("it cuts samples off an unknown number")
+    # what a negative number cuts off goes first
+    kept = tuple(slice(max(0, -before), min(0, after) or None) for before, after in amounts)
+    cut = any(min(pair) < 0 for pair in amounts)
+    amounts = [(max(before, 0), max(after, 0)) for before, after in amounts]
     if mode in ("reflect", "edge", "wrap"):
-        return [_follow(op, lambda full: np.pad(full, amounts, mode))]  # type: ignore[call-overload]
+        return [_follow(op, lambda full: np.pad(full[kept], amounts, mode))]  # type: ignore[call-overload]
     filling = op.optional(2, "value") if len(op.inputs) > 2 else None
     number = (
         op.node.attributes.get_float("value", 0.0) if filling is None else float(numbers_of(filling).reshape(-1)[0])
@@ -168,6 +172,9 @@ def pad(op: Operation) -> list[Extent]:
         sizes = op.sizes(0)
     except Unsupported:
         return [_hull_with(x, outside, [a for a, pair in enumerate(amounts) if any(pair)])]
+    if cut:
+        x = moved(x, sizes, lambda full: full[kept], x.axis)
+        sizes = tuple(len(range(size)[part]) for size, part in zip(sizes, kept, strict=True))
     results = [size + sum(pair) for size, pair in zip(sizes, amounts, strict=True)]
     if prod(results) > MAX_ELEMENTS:
         return [_hull_with(x, outside, [a for a, pair in enumerate(amounts) if any(pair)])]
