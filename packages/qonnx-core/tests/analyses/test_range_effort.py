@@ -5,9 +5,13 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import onnx.parser
 import onnx_ir as ir
+import pytest
 
+import qonnx_core
 from qonnx_core.analyses.ranges import tensor_ranges
+from qonnx_core.formats.reader import from_proto
 from qonnx_core.ir.grid import Grid
 from qonnx_core.ops import Quant
 
@@ -61,3 +65,24 @@ def test_twice_the_layers_take_twice_the_calls() -> None:
 def test_a_channel_takes_few_calls_whatever_its_scale() -> None:
     few, many = num_calls(chain(1, 64)), num_calls(chain(1, 1064))
     assert (many - few) / 1000 < 400
+
+
+@pytest.mark.parametrize("op_type", ["Mul", "Square", "BatchNormalization"])
+@pytest.mark.parametrize("grid", ["INT3", "BIPOLAR"])
+def test_numbers_do_not_grow_without_end_where_there_is_no_quantizer(op_type: str, grid: str) -> None:
+    """After 40 squares a scale has 10^12 digits; a root of its own in each of 300 layers makes one deep expression."""
+    count = 300 if op_type == "BatchNormalization" else 40
+    variances = ", ".join(f"float[2] v{n} = {{{n + 1}, {n + 2}}}" for n in range(count))
+    layer = {
+        "Mul": "Mul(m{0}, c)", "Square": "Mul(m{0}, m{0})",
+        "BatchNormalization": "BatchNormalization(m{0}, g, b, b, v{0})",
+    }[op_type]  # fmt: skip
+    nodes = " ".join(f"m{n + 1} = {layer.format(n)}" for n in range(count))
+    text = f"""<ir_version: 10, opset_import: ["": 21]> g (float[N, 2] x) => (float[N, 2] m{count})
+        <float[2] c = {{1e38, -3e38}}, float[2] g = {{1, 2}}, float[2] b = {{0.3, 0.7}}, {variances}>
+        {{ m0 = Mul(x, c) {nodes} }}"""
+    model = qonnx_core.cleanup_model(from_proto(onnx.parser.parse_model(text)))
+    found = list(tensor_ranges(model, {"global_in": Grid.parse(grid)}).values())
+    assert found[1].grid is not None
+    assert any("too many digits" in row.reason for row in found)
+    assert all(row.to_dict()["grid"] is None or len(row.to_dict()["grid"]) < 2000 for row in found)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qonnx_core.errors import InvalidInput
 from qonnx_core.ir.datatypes import DataType
-from qonnx_core.ir.grid import Grid, nearest_float32
+from qonnx_core.ir.grid import Grid, nearest_float32, rational_text
 
 TEXTS = [
     "FIXED<16,6>", "UINT8*1/255", "INT8*2^-4", "UINT8*0.0039", "(UINT8-128)*1/255", "UINT8", "BIPOLAR", "TERNARY*0.5",
@@ -116,3 +116,11 @@ def test_nearest_float32_is_nearest(value: Fraction) -> None:
     near = nearest_float32(value)
     for other in (np.nextafter(near, np.float32(-np.inf)), np.nextafter(near, np.float32(np.inf))):
         assert abs(Fraction(float(near)) - value) <= abs(Fraction(float(other)) - value)
+
+
+def test_numbers_beyond_floats_are_written_and_rounded() -> None:
+    huge = Fraction(10) ** 400
+    assert rational_text(huge) == str(10**400)
+    assert rational_text(huge / 7) == f"{10**400}/7"
+    assert (nearest_float32(huge), nearest_float32(-huge)) == (np.inf, -np.inf)
+    assert nearest_float32(1 / huge) == 0

@@ -166,6 +166,8 @@ class Grid:
 
 def nearest_float32(value: Fraction) -> np.float32:
     """Return the float32 nearest to a rational, ties to even; overflows to infinity."""
+    if abs(value) >= 1 << 129:
+        return np.float32(np.inf if value > 0 else -np.inf)
     with np.errstate(over="ignore", under="ignore"):
         guess = np.float32(float(value))  # twice rounded: at most one float32 away
     if not np.isfinite(guess):
@@ -186,8 +188,10 @@ def rational_text(value: Fraction) -> str:
 
 def _ratio_text(value: Fraction) -> str:
     ratio = str(value)
+    if value.denominator == 1 or abs(value) >= 1 << 128:
+        return ratio
     literal = str(np.float32(float(value)))
-    exact = value.denominator != 1 and np.isfinite(np.float32(literal)) and _float32_literal(literal) == value
+    exact = np.isfinite(np.float32(literal)) and _float32_literal(literal) == value
     return literal if exact and len(literal) < len(ratio) else ratio
 
 

@@ -33,6 +33,9 @@ LIMIT = 1 << 53
 MAX_ELEMENTS = 1 << 22
 #: So many ends that float64 does not hold are rounded from their exact numbers.
 _MAX_EXACT = 512
+#: Numbers of more bits, or made of more numbers, are not followed: without a quantizer they grow from node to node.
+_MAX_BITS = 960
+_MAX_TERMS = 128
 
 
 def reals(numbers: Sequence[Real], shape: Sequence[int] = ()) -> Reals:
@@ -182,8 +185,30 @@ class Extent:
 
 
 def on_lattice(lattice: Lattice, axis: int, sums: PartialSums | None = None) -> Extent:
-    """Return the extent of a lattice."""
+    """Return the extent of a lattice, or of its bounds alone where its numbers are too long to be followed further."""
+    numbers: dict[int, Real] = {id(n): n for part in (lattice.scale, lattice.offset) for n in part.reshape(-1)}
+    if any(map(_is_long, numbers.values())):
+        interval = lattice.ends[0][0], lattice.ends[1][1]
+        return between(
+            interval, axis, "its scale or offset is a number of too many digits; put a quantizer before this node"
+        )
     return Extent(lattice.ends[0][0], lattice.ends[1][1], axis, lattice, sums=sums)
+
+
+def _is_long(number: Real) -> bool:
+    """Return whether an exact number is made of a long one, or of many."""
+    open_: list[Real] = [number]
+    for _ in range(_MAX_TERMS):
+        if not open_:
+            return False
+        part = open_.pop()
+        if isinstance(part, Fraction):
+            top, bottom = part.as_integer_ratio()
+            if top.bit_length() > _MAX_BITS or bottom.bit_length() > _MAX_BITS:
+                return True
+        else:
+            open_ += (part.p, part.q, part.d) if isinstance(part, exact.Surd) else part.arguments
+    return bool(open_)
 
 
 def between(interval: Pair, axis: int, reason: str) -> Extent:

@@ -193,7 +193,10 @@ def float_bounds(value: Real) -> tuple[float, float]:
         return nextafter(middle, -inf), nextafter(middle, inf)
     if isinstance(value, Surd):
         (a, b), (c, d), (e, f) = (part.as_integer_ratio() for part in (value.p, value.q, value.d))
-        p, q = a / b, c / d * sqrt(e / f)
+        try:
+            p, q = a / b, c / d * sqrt(e / f)
+        except OverflowError:
+            return -inf, inf
         margin = 4e-15 * (abs(p) + abs(q)) + 1e-300
         return p + q - margin, p + q + margin
     low, high = _bounds(value, 96)
