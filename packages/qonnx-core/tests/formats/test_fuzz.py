@@ -17,7 +17,9 @@ import qonnx_core
 from qonnx_core.errors import InvalidModel, QonnxError, Unsupported
 from qonnx_core.formats.reader import from_proto
 from qonnx_core.formats.to_qcdq import to_qcdq
+from qonnx_core.ir.grid import Grid
 from qonnx_core.passes.fold_transpose import FoldTransposeIntoQuantInit
+from qonnx_core.passes.streamline import to_integer_form
 from qonnx_core.testing.fuzz_seeds import seed_models, write_companions
 from qonnx_core.testing.fuzzing import exercise, write_case
 from qonnx_core.testing.work import check_linear
@@ -201,6 +203,8 @@ def test_a_transpose_of_other_axes_is_not_folded_into_quantized_weights(perm: st
            y = MatMul(x, t) }}""")
     )
     assert FoldTransposeIntoQuantInit().run(model) == 0
+    with pytest.raises(Unsupported, match="perm is"):
+        to_integer_form(model, {"x": Grid.parse("INT4")})
 
 
 @pytest.mark.parametrize("op_type", ["Unheard", "Relu"])

@@ -166,6 +166,8 @@ def evaluate_constant(node: ir.Node, inputs: list[Constant | None]) -> Constant:
             return first
         case "Transpose":
             axes = permutation_of(node, len(first.shape))
+            if sorted(axes) != list(range(len(first.shape))):
+                raise Unsupported(f"perm is {axes}, the data have {len(first.shape)} axes; correct the attribute")
             return _moved(first, lambda a: a.transpose(axes))
         case "Reshape":
             shape = [int(d) for d in arrays[1].mantissa.reshape(-1)]
