@@ -96,6 +96,13 @@ def test_external_data_in_a_hard_link_are_refused(tmp_path: Path) -> None:
         qonnx_core.load(tmp_path / "m.onnx")
 
 
+def test_a_file_that_is_too_large_for_a_message_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "m.onnx").open("wb") as stream:
+        stream.truncate(10**12)
+    with pytest.raises(InvalidModel, match=r"m.onnx: holds more than 2147483647 bytes; expected"):
+        qonnx_core.load(tmp_path / "m.onnx")
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_random_damage_gives_a_model_or_one_of_our_errors(seed: int, tmp_path: Path) -> None:
     generator = random.Random(seed)

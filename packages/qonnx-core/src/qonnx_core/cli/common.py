@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 STDIO = Path("-")
+_PART_BYTES = 2**20
 WIDE = 240
 """Columns of tables that no terminal shows: wide enough that their cells stay on one line."""
 
@@ -159,10 +161,15 @@ def read_stdin(what: str) -> bytes:
 
     Raises:
         InvalidInput: standard input is a terminal, or empty.
+        InvalidModel: there is more than an ONNX file can hold.
     """
+    from qonnx_core.formats.reader import MAX_BYTES, check_size
+
     if sys.stdin.isatty():
         raise InvalidInput(f"standard input: is a terminal; expected {what}. Pipe it in, or give a file instead of -.")
-    content = sys.stdin.buffer.read()
+    parts = iter(lambda: sys.stdin.buffer.read(_PART_BYTES), b"")
+    content = b"".join(itertools.islice(parts, MAX_BYTES // _PART_BYTES + 2))
+    check_size(len(content), "standard input")
     if not content:
         raise InvalidInput(f"standard input: is empty; expected {what}. Check the command in front of the pipe.")
     return content

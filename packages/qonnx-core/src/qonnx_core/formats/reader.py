@@ -20,6 +20,8 @@ from qonnx_core.ir.copies import sort_nodes
 from qonnx_core.ir.memory import give_back, own_tensors
 from qonnx_core.ir.verify import verify
 
+MAX_BYTES = 2**31 - 1  # protobuf reads no longer message
+
 
 def load(path: str | os.PathLike[str]) -> ir.Model:
     """Return the model in this ONNX file, brought to the form that everything here reads.
@@ -96,12 +98,22 @@ def _read_proto(file: Path) -> onnx.ModelProto:
     if file.is_dir():
         raise InvalidInput(f"{file}: is a folder; expected an ONNX file. Give the path of the .onnx file in it.")
     try:
+        check_size(file.stat().st_size, str(file))
         content = file.read_bytes()
     except FileNotFoundError as error:
         raise InvalidInput(f"{file}: there is no such file; expected an ONNX file. Check the path.") from error
     except OSError as error:
         raise InvalidInput(f"{file}: cannot be read ({error.strerror}); expected a readable ONNX file.") from error
     return _parse(content, file)
+
+
+def check_size(size: int, where: str) -> None:
+    """Raise InvalidModel where a file of so many bytes is no message of protobuf, before it is read into memory."""
+    if size > MAX_BYTES:
+        raise InvalidModel(
+            f"{where}: holds more than {MAX_BYTES} bytes; expected at most as many in an ONNX file. Save it with "
+            "external data."
+        )
 
 
 def _parse(content: bytes, file: Path | str) -> onnx.ModelProto:
