@@ -18,6 +18,7 @@ DIST = ROOT / "dist"
 CORE = "qonnx-core"
 PACKAGES = (CORE, "export-brevitas", "ingest-qkeras", "backend-finn", "backend-hls4ml")
 EXTRAS = {CORE: "eda,plots,rewrite,test,view"}  # every other package: "test"
+IN_PARALLEL = ("-n", "auto", "--dist", "loadfile")  # of pytest-xdist: a process on each core, each takes whole files
 PYTHON = "3.11"  # the version that every session was run with
 
 nox.options.sessions = ["lint", "types", "tests"]
@@ -78,15 +79,16 @@ def tests(session: nox.Session) -> None:
 def package(session: nox.Session, package: str) -> None:
     """Run one package's suite against its wheel, with nothing of ours beside it but qonnx-core."""
     install_wheels(session, *dict.fromkeys((CORE, package)))
-    session.run("pytest", f"packages/{package}/tests", *session.posargs, env=ENVIRONMENT)
+    install(session, "pytest-xdist")
+    session.run("pytest", *IN_PARALLEL, f"packages/{package}/tests", *session.posargs, env=ENVIRONMENT)
 
 
 @nox.session(python=PYTHON)
 def integration(session: nox.Session) -> None:
     """Run the flows through two or more packages, with simulation and synthesis."""
     install_wheels(session, *PACKAGES)
-    install(session, "hatchling", "qonnx", "scikit-learn")
-    session.run("pytest", "integration_tests", *session.posargs, env=ENVIRONMENT)
+    install(session, "hatchling", "pytest-xdist", "qonnx", "scikit-learn")
+    session.run("pytest", *IN_PARALLEL, "integration_tests", *session.posargs, env=ENVIRONMENT)
 
 
 @nox.session(python=PYTHON)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qonnx_core.eda.sv import check_hex, rtl_library, rtl_source, sv_identifier, write_hex
@@ -28,6 +28,7 @@ def test_a_name_becomes_an_identifier(name: str, expected: str) -> None:
     assert sv_identifier(name) == expected
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.sets(st.text(max_size=5), max_size=5))
 def test_any_name_becomes_an_identifier_that_is_free(name: str, taken: set[str]) -> None:
     made = sv_identifier(name, taken)

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qonnx_core.errors import InvalidInput
@@ -83,6 +83,7 @@ def test_a_data_type_knows_its_members(name: str, inside: list[float], outside: 
         assert not datatype.allows(value)
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**70), 2**70), st.integers(-(2**70), 2**70))
 def test_the_smallest_type_of_a_range_holds_it_and_no_smaller_one_does(a: int, b: int) -> None:
     low, high = min(a, b), max(a, b)

@@ -176,7 +176,7 @@ def test_shapes_that_a_file_claims_prove_nothing() -> None:
     assert not samples_stay_apart(from_proto(onnx.parser.parse_model(text)))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(random_graphs(max_size=8))
 def test_what_the_graph_alone_proves_holds_with_inferred_shapes(graph: RandomGraph) -> None:
     ChangeBatchSize(1).run(graph.model)
