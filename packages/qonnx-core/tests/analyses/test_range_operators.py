@@ -134,6 +134,10 @@ CASES = {
         "float[N, 1, 3] x", "float[N, 1, 8] y", "y = ConvTranspose<strides = [2], output_shape = [8]>(x, k)",
         "float[1, 1, 3] k = {1, -2, 3}",
     ),
+    "transposed conv with 2 results": (
+        "float[N, 1, 3] x", "float[N, 1, 2] y", "y = ConvTranspose<output_shape = [2]>(x, k)",
+        "float[1, 1, 3] k = {1, -2, 3}",
+    ),
     "maximum of windows": (
         C2, "float[N, 2, 2, 1] y", "y = MaxPool<kernel_shape = [2, 1], pads = [1, 0, 0, 0]>(x)", "",
     ),

@@ -221,6 +221,14 @@ def test_a_dangling_input_is_named() -> None:
         from_proto(proto)
 
 
+def test_a_function_that_gives_what_nothing_makes_is_refused() -> None:
+    proto = parse(f"""{HEAD[:-2]}, "f": 1]> g (float[1] x) => (y) {{ y = f.F(x) }}
+        <domain: "f", opset_import: ["": 21]> F (a) => (b) {{ b = Neg(a) }}""")
+    proto.functions[0].output[0] = "nothing"
+    with pytest.raises(InvalidModel, match=r"model: .*expected a valid ONNX model"):
+        from_proto(proto)
+
+
 def test_nodes_out_of_order_are_sorted() -> None:
     proto = parse(HEAD + "g (float[2] x) => (float[2] y) { a = Relu(x) y = Neg(a) }")
     first, second = proto.graph.node

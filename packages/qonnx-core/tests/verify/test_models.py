@@ -264,3 +264,12 @@ def test_axes_that_are_inputs_may_take_the_samples_away() -> None:
     inputs = {"x": np.arange(-2, 4, dtype=np.float32).reshape(1, 3, 2), "axes": np.asarray([0])}
     assert compare_models(left, left, inputs).equal
     assert not compare_models(left, right, inputs).equal
+
+
+@pytest.mark.filterwarnings("error")
+def test_infinities_of_opposite_signs_are_infinitely_far_apart() -> None:
+    models = [
+        build(f"g (float[N, 2] x) => (float[N, 2] y) {{ e = Exp(x) y = {tail} }}") for tail in ("Abs(e)", "Neg(e)")
+    ]
+    result = compare_models(*models, {"x": np.full((1, 2), 1000, np.float32)})
+    assert [tensor.largest for tensor in result.tensors if tensor.differing] == [np.inf]

@@ -56,10 +56,7 @@ def _load(proto: onnx.ModelProto, file: Path | str, folder: Path) -> ir.Model:
         check_tensors(proto, folder)
     except InvalidModel as error:
         raise InvalidModel(f"{file}: {error}") from error
-    try:
-        model = ir.serde.deserialize_model(proto)
-    except (ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
-        raise InvalidModel(f"{file}: {_first_line(error)}; expected a valid ONNX model. Export it again.") from error
+    model = _deserialized(proto, file)
     try:
         attach_external_data(model, folder)
     except InvalidModel as error:
@@ -77,7 +74,14 @@ def _load(proto: onnx.ModelProto, file: Path | str, folder: Path) -> ir.Model:
 
 def from_proto(proto: onnx.ModelProto) -> ir.Model:
     """Return the model of this protobuf message, normalised and verified as by :func:`load`."""
-    return prepare(ir.serde.deserialize_model(proto), "model")
+    return prepare(_deserialized(proto, "model"), "model")
+
+
+def _deserialized(proto: onnx.ModelProto, where: Path | str) -> ir.Model:
+    try:
+        return ir.serde.deserialize_model(proto)
+    except (ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
+        raise InvalidModel(f"{where}: {_first_line(error)}; expected a valid ONNX model. Export it again.") from error
 
 
 def prepare(model: ir.Model, where: str) -> ir.Model:

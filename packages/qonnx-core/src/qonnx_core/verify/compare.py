@@ -215,7 +215,8 @@ def within(bounds: ErrorBounds, name: str, wanted: Array, found: Array) -> Mask:
 
 
 def _distance(values: Array, exact: Float64) -> Float64:
-    return np.asarray(np.abs(values.astype(np.float64) - exact))
+    with np.errstate(invalid="ignore"):  # equal infinities have no distance, and are equal to begin with
+        return np.asarray(np.abs(values.astype(np.float64) - exact))
 
 
 def _first_ambiguous(decisions: Sequence[tuple[Decision, Mask]], position: int, sample: int) -> BoundaryCase | None:

@@ -180,7 +180,8 @@ class ErrorAnalysis:
         wanted = {*self._outputs, *keep}
         uses = self._uses.copy()
         for node in self._nodes:
-            self._evaluate(node, values, quantized or {}, result)
+            with np.errstate(all="ignore"):  # beyond the largest number a bound is infinite or not a number: none
+                self._evaluate(node, values, quantized or {}, result)
             for value in node.inputs:
                 if value is None or not value.name:
                     continue

@@ -66,7 +66,7 @@ class TensorDiff:
             if left.dtype.kind in "fiub" and right.dtype.kind in "fiub":
                 with np.errstate(all="ignore"):
                     distance = np.abs(left.astype(np.float64) - right.astype(np.float64))
-                self.largest = max(self.largest, float(np.nan_to_num(distance, nan=np.inf).max()))
+                self.largest = max(self.largest, float(np.nan_to_num(distance, nan=np.inf, posinf=np.inf).max()))
             if self.first is None:
                 sample = int(np.argmax(unequal))
                 self.first = first_difference(self.name, offset + sample, left[sample], right[sample])

@@ -85,8 +85,8 @@ def transposed_window_of(op: Operation, kernel: tuple[int, ...], sizes: tuple[in
 
 
 def transposed_patterns(window: Window, sizes: tuple[int | None, ...], results: tuple[int | None, ...]) -> Mask | None:
-    """Return the patterns of kernel elements that reach an output of a transposed convolution."""
-    if any(size is None for size in (*sizes, *results)):
+    """Return the patterns of kernel elements that reach an output of a transposed convolution; None where not known."""
+    if len(results) != len(sizes) or any(size is None for size in (*sizes, *results)):
         return None
     axes = []
     for a, (size, result) in enumerate(zip(sizes, results, strict=True)):
