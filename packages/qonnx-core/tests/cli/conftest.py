@@ -16,3 +16,9 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "model.onnx"
     save(random_mlp(3), path)
     return path
+
+
+@pytest.fixture(autouse=True)
+def no_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the width that the test run says it has: workers of a parallel run claim 80 columns."""
+    monkeypatch.delenv("COLUMNS", raising=False)

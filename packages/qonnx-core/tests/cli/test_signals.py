@@ -17,6 +17,11 @@ def wait(seconds):
     while time.monotonic() < end:
         time.sleep(0.01)
 """
+FRESH = """
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGTERM, signal.SIGHUP):  # nohup has its children ignore the second
+    signal.signal(number, signal.SIG_DFL)
+"""
 SWALLOWED = """
 with signals_raise():
     try:
@@ -85,7 +90,7 @@ with signals_raise():
 
 def run(program: str, number: int) -> tuple[str, str]:
     """Return what the program printed and the last line of what it said, with signals as an interpreter starts."""
-    text = HEAD + "signal.signal(signal.SIGINT, signal.default_int_handler)\n" + program.replace("NUMBER", str(number))
+    text = HEAD + FRESH + program.replace("NUMBER", str(number))
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=False)
     return done.stdout.strip(), done.stderr.strip().rpartition("\n")[2]
 
