@@ -63,6 +63,20 @@ def test_a_large_parameter_counts_however_it_is_read(what: str, monkeypatch: pyt
     assert bool(copies) == copied
 
 
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize("shape", [(2, 64, 32), (64, 32), (32,)])
+def test_a_large_parameter_between_transposes_is_turned_with_them(mode: str, shape: tuple[int, ...]) -> None:
+    numbers = np.resize(W, (*shape[:-1], 64 * shape[-1]))  # also a vector is large
+    x = np.resize(X, (2, 64 * shape[-1], 64))
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 18]> g (float[2, K, 64] x) => (y) {'
+        "t = Transpose<perm = [0, 2, 1]>(x) a = Add(t, w) y = Transpose<perm = [0, 2, 1]>(a) }"
+    )
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(numbers, "w"))
+    found = qonnx_core.compile_model(from_proto(proto), mode=mode).run({"x": x})["y"]
+    np.testing.assert_array_equal(found, (x.swapaxes(1, 2) + numbers).swapaxes(1, 2))
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of the memory from /proc")
 def test_opening_a_session_takes_no_second_copy_of_the_parameters() -> None:
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)

@@ -33,20 +33,24 @@ _MOVE_TRANSPOSES = ("TransposeOptimizer", "TransposeOptimizer_CPUExecutionProvid
 
 @dataclass(slots=True)
 class Obstacles:
-    """What a graph holds past which a Transpose must not be moved.
+    """What a graph holds past which a Transpose must not be moved, and whether it has one.
 
     Attributes:
+        transposes: there is a Transpose.
         lists_axes: a Resize or Pad lists axes; its numbers end up in the order of all axes, which is wrong.
         reduces: something is summed along axes; the sum is taken in another order where these move.
     """
 
+    transposes: bool = False
     lists_axes: bool = False
     reduces: bool = False
 
     def see(self, node: ir.Node) -> None:
         """Look at a node and the graphs inside it."""
         op_type = node.op_type
-        if op_type == "Resize":
+        if op_type == "Transpose":
+            self.transposes = True
+        elif op_type == "Resize":
             self.lists_axes |= "axes" in node.attributes
         elif op_type == "Pad":
             self.lists_axes |= len(node.inputs) > _PAD_AXES and node.inputs[_PAD_AXES] is not None

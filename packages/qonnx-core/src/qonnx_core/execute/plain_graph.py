@@ -51,7 +51,7 @@ class PlainGraph:
     Attributes:
         proto: the graph, without outputs and large tensors.
         large: the large tensors by name; sessions read them, so they live as long as the sessions do.
-        obstacles: what keeps onnxruntime from moving a Transpose.
+        obstacles: whether there is a Transpose, and what keeps onnxruntime from moving it.
     """
 
     def __init__(self, model: ir.Model, *, prepared: bool, inputs: Sequence[ir.Value] | None = None) -> None:
@@ -274,6 +274,7 @@ class PlainGraph:
             self._graph.node.add(op_type="Identity", name=f"{prefix}0", input=[name_of(result)], output=[output])
 
     def _write_step(self, step: Step, name: str, inputs: Sequence[str], names: Mapping[ir.Value, str]) -> None:
+        self.obstacles.transposes |= step.op_type == "Transpose"
         written = self._graph.node.add(
             op_type=step.op_type, name=name, input=inputs, output=[names[value] for value in step.outputs]
         )

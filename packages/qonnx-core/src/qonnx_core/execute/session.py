@@ -188,7 +188,9 @@ def _session(
     options = settings.options()
     if large:  # onnxruntime copies them while it opens the graph
         options.add_external_initializers(list(large), list(large.values()))
-        if settings.providers == (CPU,):  # otherwise the tensors are copied to where they are needed
+        # Other providers copy the tensors to where they are needed. A Transpose that moves turns tensors on its way,
+        # and leaves their names; those of mode "fast" may be ones that onnxruntime adds.
+        if settings.providers == (CPU,) and settings.mode == "exact" and not obstacles.transposes:
             for name, value in large.items():
                 options.add_initializer(name, value)
     session = _inference_session(source, options, settings, obstacles)
