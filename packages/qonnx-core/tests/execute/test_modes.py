@@ -42,6 +42,19 @@ def test_fast_and_exact_agree_where_sums_are_exact() -> None:
     np.testing.assert_array_equal(exact["global_out"], fast["global_out"])
 
 
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_data_before_dequantized_weights_are_not_rounded(mode: str) -> None:
+    proto = onnx.parser.parse_model(
+        HEAD + "g (float[N, 64] x) => (y) <float s = {0.5}> { v = DequantizeLinear(w, s) y = MatMul(x, v) }"
+    )
+    generator = np.random.default_rng(0)
+    weights = generator.integers(-128, 128, (64, 32)).astype(np.int8)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    x = generator.integers(-1000, 1000, (4, 64)).astype(np.float32)
+    found = qonnx_core.compile_model(from_proto(proto), mode=mode).run({"x": x})["y"]
+    np.testing.assert_array_equal(found, x @ (weights * np.float32(0.5)))
+
+
 CHAIN = "q = QuantizeLinear(r, s, z) y = DequantizeLinear(q, s, z)"
 QDQ = {
     "a rectifier before int4": f"<float s = {{0.5}}, int4 z = {{3}}> {{ r = Relu(x) {CHAIN} }}",

@@ -28,6 +28,8 @@ MAX_THREADS = 1024
 
 # Weights stay in the order in which sums are taken without packing; quantized arithmetic stays written out.
 _EXACT_ENTRIES = {"session.disable_prepacking": "1", "session.disable_quant_qdq": "1"}
+# A MatMul by weights behind a DequantizeLinear would round its data to 8 bits; level 1 computes in float32.
+_FAST_ENTRIES = {"session.qdq_matmulnbits_accuracy_level": "1"}
 _NOT_IN_NUMPY = re.compile(r"tensor\((bfloat16|float8\w*|float4\w*|u?int[24])\)")
 _IN_MEMORY_BYTES = 2**30
 
@@ -82,9 +84,8 @@ class SessionSettings:
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # a plan for each batch size: no faster, and takes up to twice the memory
         options.log_severity_level = 4
-        if self.mode == "exact":
-            for key, value in _EXACT_ENTRIES.items():
-                options.add_session_config_entry(key, value)
+        for key, value in (_EXACT_ENTRIES if self.mode == "exact" else _FAST_ENTRIES).items():
+            options.add_session_config_entry(key, value)
         return options
 
     def provider_list(self) -> list[tuple[str, dict[str, str]]]:
