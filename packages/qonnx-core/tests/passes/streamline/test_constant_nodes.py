@@ -24,7 +24,7 @@ def model_of(weights: str, version: int = 1) -> ir.Model:
     g (float[N, 4] x) => (float[N, 3] y)
     <float[4, 3] r = {{{WEIGHTS}}}, float s = {{0.25}}, float z = {{0}}, float eight = {{8}}, float four = {{4}},
      float[3] each = {{0.25, 0.5, 0.1}}, float three = {{3}}, float two = {{2}}, float one = {{1}}, float six = {{6}},
-     float t = {{0.5}}, int64[1] axis = {{1}}, int64[4] order = {{3, 1, 0, 2}}>
+     float t = {{0.5}}, bool yes = {{1}}, int64[1] axis = {{1}}, int64[4] order = {{3, 1, 0, 2}}>
     {{ {weights.replace("Quant<>", f"{DOMAIN}.Quant<signed=1, narrow=0>")}
        p = MatMul(x, w) y = {DOMAIN}.Quant<signed=1, narrow=0>(p, t, z, six) }}"""
     return cleanup_model(from_proto(ir.to_proto(ir.from_onnx_text(text))))
@@ -41,9 +41,14 @@ def model_of(weights: str, version: int = 1) -> ir.Model:
     ("q = Quant<>(r, each, z, four) w = Gather<axis=0>(q, order)", 1),
     ("q = Quant<>(r, s, z, four) a = Abs(q) w = Sub(a, s)", 1),
     ("q = Quant<>(r, s, z, four) w = Clip(q, z, one)", 1),
+    ("q = Quant<>(r, s, z, four) i = Cast<to=7>(q) w = Cast<to=1>(i)", 1),
+    ("q = Quant<>(r, each, z, four) d = Cast<to=11>(q) w = Cast<to=1>(d)", 1),
 ])  # fmt: skip
 def test_weights_are_what_a_run_makes_of_them(weights: str, version: int) -> None:
-    """They were refused with the advice to fold constants, which leaves what quantizers give where it is."""
+    """They were refused with the advice to fold constants, which leaves what quantizers give where it is.
+
+    A cast to integers takes the digits behind the point away, and one to float64 nothing.
+    """
     model = model_of(weights.replace("DOMAIN", DOMAIN), version)
     form = to_integer_form(model, GRIDS)
     x = np.random.default_rng(1).integers(-8, 8, (200, 4)).astype(np.float32)
@@ -59,6 +64,8 @@ def test_weights_are_what_a_run_makes_of_them(weights: str, version: int) -> Non
     ('w = DOMAIN.Trunc(r, s, z, eight, z, four)', "a scale holds 0"),
     ("w = RandomNormal<shape=[4, 3]>()", "a constant expression without inputs"),
     ("w = RandomNormalLike(r)", "is not computed ahead; put its result into the file"),
+    ("w = If(yes)<then_branch = t () => (float[4, 3] a) { a = Neg(r) },"
+     " else_branch = e () => (float[4, 3] b) { b = Abs(r) }>", "is not computed ahead; put its result into the file"),
     ("q = Quant<>(r, s, z, four) w = Sigmoid(q)", "its weights are not quantized"),
 ])  # fmt: skip
 def test_what_is_no_weight_is_refused_by_name(weights: str, message: str) -> None:

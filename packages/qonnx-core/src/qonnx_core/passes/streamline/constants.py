@@ -16,6 +16,7 @@ from qonnx_core.errors import QonnxError, Unsupported
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import DataType
 from qonnx_core.ir.permutations import permutation_of
+from qonnx_core.passes.base import has_graphs
 from qonnx_core.passes.fold_constants import GROWING, RANDOM
 from qonnx_core.passes.streamline.elementwise import Params, shared
 from qonnx_core.passes.streamline.quantizers import ALIASES, quant_range
@@ -162,8 +163,12 @@ def evaluate_constant(node: ir.Node, inputs: list[Constant | None]) -> Constant:
         return _quantized_again(node, arrays)
     first = arrays[0]
     match node.op_type:
-        case "Identity" | "Cast" | "Dropout":
+        case "Identity" | "Dropout":
             return first
+        case "Cast":
+            known = first.mantissa if (first.scale == 1).all() else first.single()
+            cast = _executed(node, [known])
+            return first if np.array_equal(cast, first.values()) else plain(cast)
         case "Transpose":
             axes = permutation_of(node, len(first.shape))
             if sorted(axes) != list(range(len(first.shape))):
@@ -201,7 +206,7 @@ def evaluate_constant(node: ir.Node, inputs: list[Constant | None]) -> Constant:
 
 def _quantized_again(node: ir.Node, inputs: list[Constant]) -> Constant:
     """Return what Trunc or FloatQuant makes of a constant: its numbers at scale 1, and the scale beside them."""
-    x, scale, *others = (c.values().astype(np.float32) for c in inputs)
+    x, scale, *others = (c.single() for c in inputs)
     after = others[2] if len(inputs) == 6 and node.op_type == "Trunc" else scale
     if (scale == 0).any() or (after == 0).any():
         raise Unsupported("a scale holds 0; a quantizer divides by the scale. Export the model again")
@@ -219,7 +224,8 @@ def _executed(node: ir.Node, inputs: Sequence[npt.NDArray[Any]]) -> FloatArray:
     """Return the output of a node for these inputs, as a run of the model computes it."""
     from qonnx_core.execute.compiled import compile_model  # which takes longer to import than all of this
 
-    if not isinstance(node.graph, ir.Graph) or len(node.outputs) != 1 or node.op_type in RANDOM | GROWING:
+    grows_or_varies = node.op_type in RANDOM | GROWING or has_graphs(node)
+    if not isinstance(node.graph, ir.Graph) or len(node.outputs) != 1 or grows_or_varies:
         raise Unsupported("a constant expression that is not computed ahead; put its result into the file")
     values = []
     for number, (value, array) in enumerate(zip(node.inputs, inputs, strict=True)):
