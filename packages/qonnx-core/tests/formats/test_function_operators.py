@@ -51,3 +51,9 @@ def test_what_a_call_gives_reaches_the_operator(mode: str) -> None:
     found = compile_model(from_proto(parser.parse_model(text))).run({"x": np.float32([[-0.6, 0.6, 0.9, 9]])})["y"]
     first = {"floor": [-1, 0.5, 0.5, 3.5], "Round_To_Zero": [-0.5, 0.5, 0.5, 3.5], "ROUND": [-0.5, 0.5, 1, 3.5]}[mode]
     assert found.tolist() == [first]
+
+
+def test_a_function_of_the_model_in_our_domain_can_be_called_by_another_one() -> None:
+    text = model_text(operator="MadeUp") + '<domain: "qonnx.custom_op.general", opset_import: ["": 21]>'
+    model = from_proto(parser.parse_model(text + " MadeUp (x, s, z, b) => (y) { y = Mul(x, s) }"))
+    assert compile_model(model).run({"x": np.float32([[1, 2, 3, 4]])})["y"].tolist() == [[0.5, 1, 1.5, 2]]

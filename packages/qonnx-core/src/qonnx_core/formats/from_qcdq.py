@@ -276,7 +276,7 @@ def _with_scales_above_zero(chain: _Chain) -> _Chain:
     """Return constants with scales above 0 that stand for the same numbers; onnxruntime's 4-bit quantizer flips signs.
 
     An integer ``k`` under a scale below 0 becomes ``2 * zero_point - k``; a number that is 0 by its scale, the zero
-    point. The range grows only where an integer asks for it.
+    point. The range grows only where an integer asks for it. A -0.0 comes out as 0.0.
     """
     if np.all(chain.scale > 0):
         return chain

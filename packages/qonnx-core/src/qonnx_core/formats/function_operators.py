@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
@@ -18,7 +18,8 @@ _Passed = Mapping[str, list[tuple[type[QonnxOp], str]]]
 def check_function_operators(model: ir.Model) -> None:
     """Return nothing where operators in functions keep their format, with the attributes that calls give them.
 
-    An attribute that goes through several functions is looked at when these are put in place of their calls.
+    An attribute that goes through several functions is looked at when these are put in place of their calls. Calls of
+    functions of the model say what they compute themselves, in whatever domain.
 
     Raises:
         InvalidModel: a node breaks the format of its operator; says in which function.
@@ -29,12 +30,13 @@ def check_function_operators(model: ir.Model) -> None:
     for identifier, function in model.functions.items():
         imports = {**model.opset_imports, **function.opset_imports}
         try:
-            passed[identifier] = _check_nodes(function, imports)
+            nodes = [node for node in function.all_nodes() if node.op_identifier() not in model.functions]
+            passed[identifier] = _check_nodes(nodes, function, imports)
         except InvalidModel as error:
             raise InvalidModel(f"function {identifier[0]}::{identifier[1]}: {error}") from error
-    nodes = [node for graph in graphs_of(model) for node in graph]
-    nodes += [node for function in model.functions.values() for node in function.all_nodes()]
-    for node in nodes:
+    calls = [node for graph in graphs_of(model) for node in graph]
+    calls += [node for function in model.functions.values() for node in function.all_nodes()]
+    for node in calls:
         given = passed.get(node.op_identifier())
         if not given:
             continue
@@ -47,9 +49,9 @@ def check_function_operators(model: ir.Model) -> None:
                 reader.check_attributes(where, {field: attribute})
 
 
-def _check_nodes(function: ir.Function, imports: dict[str, int]) -> _Passed:
+def _check_nodes(nodes: Iterable[ir.Node], function: ir.Function, imports: dict[str, int]) -> _Passed:
     passed: dict[str, list[tuple[type[QonnxOp], str]]] = {}
-    for node in function.all_nodes():
+    for node in nodes:
         found = op_class_of(node, imports)
         if found is None:
             continue

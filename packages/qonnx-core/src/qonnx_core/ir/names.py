@@ -85,8 +85,7 @@ def new_names_apart(graph: ir.Graph) -> Iterator[None]:
     if before is None:
         return
     now = list(_tensors(graph))
-    kept = {value for value in now if value in before}
-    kept.update(value for value in graph.outputs)
+    kept = {*graph.outputs, *(value for value in now if value in before)}
     taken = {value.name or "" for value in kept}
     for value in now:
         if value not in kept and value.name:
