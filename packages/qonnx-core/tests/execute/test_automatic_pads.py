@@ -82,6 +82,17 @@ def test_pools_are_padded_as_onnx_says(op_type: str, size: tuple[int, ...], attr
     np.testing.assert_array_equal(compile_model(plain).run({"x": x})["y"], walked(x, op_type, **attributes))
 
 
+@pytest.mark.parametrize("size", [6, 7, 8, 9])
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER"])
+def test_windows_of_one_element_need_no_sizes(mode: str, size: int) -> None:
+    x = np.arange(2 * size * size, dtype=np.float32).reshape(1, 2, size, size)
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 18]>
+    g (float[N, 2, H, W] x) => (y) <float[1, 2, 1, 1] w = {{2, 1}}>
+    {{ y = Conv<auto_pad = "{mode}", strides = [2, 3], kernel_shape = [1, 1]>(x, w) }}""")
+    found = compile_model(from_proto(model)).run({"x": x})["y"]
+    np.testing.assert_array_equal(found, (2 * x[:, :1] + x[:, 1:])[:, :, ::2, ::3])
+
+
 def test_a_pool_of_integers_is_padded_by_their_least() -> None:
     attributes: dict[str, Any] = {"kernel_shape": [2], "strides": [2], "dilations": [4], "pads": [2, 3]}
     x = np.random.default_rng(0).integers(-8, 9, (2, 3, 6)).astype(np.int8)

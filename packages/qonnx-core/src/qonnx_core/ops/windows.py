@@ -45,13 +45,13 @@ def same_pads(
     """Return the pads of SAME_UPPER or SAME_LOWER, all begins first; None where a size that matters is not known.
 
     They give ``ceil(size / stride)`` windows, the odd element at the end or at the beginning (ONNX, operator Conv).
-    With stride 1 the size does not matter.
+    With stride 1, or a window of one element, the size does not matter.
     """
     begins, ends = [], []
     for axis, (number, stride, dilation) in enumerate(zip(kernel, strides, dilations, strict=True)):
         extent = dilation * (number - 1) + 1
         size = None if sizes is None or axis >= len(sizes) else sizes[axis]
-        if stride == 1:
+        if stride == 1 or extent == 1:
             total = extent - 1
         elif isinstance(size, int):
             total = max((-(-size // stride) - 1) * stride + extent - size, 0)
