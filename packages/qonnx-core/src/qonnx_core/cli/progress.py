@@ -16,18 +16,21 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def shown() -> Iterator[Callable[[Event], None]]:
-    """Give a listener that shows the running step with a spinner and the finished ones as lines, on standard error."""
+def shown(prefix: str = "") -> Iterator[Callable[[Event], None]]:
+    """Give a listener that shows the running step with a spinner and the finished ones as lines, on standard error.
+
+    ``prefix`` is in front of each, for a script that builds several designs.
+    """
     console = progress_console()
-    with console.status("starting") as status:
+    with console.status(f"{prefix}starting") as status:
 
         def listen(event: Event) -> None:
             if event.kind == "remark":
-                console.print(f"  {event.text}", highlight=False, soft_wrap=True)
+                console.print(f"  {prefix}{event.text}", highlight=False, soft_wrap=True)
             elif event.kind == "started":
-                status.update(Text(printable(event.text)))
+                status.update(Text(f"{prefix}{printable(event.text)}"))
             else:
                 note = "kept" if event.kind == "kept" else f"{event.seconds:.1f} s"
-                console.print(f"  {event.text}: {note}", highlight=False, soft_wrap=True)
+                console.print(f"  {prefix}{event.text}: {note}", highlight=False, soft_wrap=True)
 
         yield listen
