@@ -120,6 +120,7 @@ def types(session: nox.Session) -> None:
     install(session, "mypy", "types-PyYAML", f"{ROOT / 'packages' / CORE}[test]")
     for package in PACKAGES:
         session.run("mypy", f"packages/{package}/src")
+    session.run("mypy", "--ignore-missing-imports", "examples", "tools")  # what they take of the other packages aside
 
 
 @nox.session(python=PYTHON)
