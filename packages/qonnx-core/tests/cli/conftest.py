@@ -18,7 +18,11 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
+TERMINAL = ("COLUMNS", "COLORTERM", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TERMINAL_WIDTH", "TTY_COMPATIBLE")
+
+
 @pytest.fixture(autouse=True)
-def no_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the width that the test run says it has: workers of a parallel run claim 80 columns."""
-    monkeypatch.delenv("COLUMNS", raising=False)
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what is said of a terminal: parallel workers claim 80 columns, some services claim colors."""
+    for name in TERMINAL:
+        monkeypatch.delenv(name, raising=False)
