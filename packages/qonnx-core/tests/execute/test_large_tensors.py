@@ -23,12 +23,8 @@ BODIES = {
     "is folded in parts": ("v = Slice(w, zero, one) y = Add(x, v)", X + W[:1], True),
 }
 PEAK = """
-import sys
 import numpy as np, onnx_ir as ir, qonnx_core, qonnx_core.execute.compiled
-
-def peak():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
+from qonnx_core.testing.memory import peak_bytes
 
 array = np.ones((4096, 4096), np.float32)
 w = ir.val("w", const_value=ir.tensor(array, name="w"))
@@ -36,9 +32,9 @@ x = ir.val("x", dtype=ir.DataType.FLOAT, shape=ir.Shape(["N", 4096]))
 product = ir.node("MatMul", [x, w], name="product")
 product.outputs[0].name = "y"
 graph = ir.Graph([x], product.outputs, nodes=[product], initializers=[w], name="g", opset_imports={"": 21})
-before = peak()
+before = peak_bytes()
 qonnx_core.compile_model(ir.Model(graph, ir_version=10)).run({"x": array[:1]})
-print((peak() - before) / array.nbytes)
+print((peak_bytes() - before) / array.nbytes)
 """
 
 

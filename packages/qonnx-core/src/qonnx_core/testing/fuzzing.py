@@ -46,6 +46,7 @@ from qonnx_core.passes.catalog import catalog, make_pass
 from qonnx_core.passes.infer_datatypes import InferDataTypes
 from qonnx_core.passes.streamline import to_integer_form
 from qonnx_core.testing.fuzz_seeds import seed_models, write_companions
+from qonnx_core.testing.memory import peak_bytes
 from qonnx_core.testing.mutations import mutate_bytes, mutate_model
 from qonnx_core.testing.onnx_examples import onnx_examples
 from qonnx_core.verify.models import compare_models
@@ -237,7 +238,7 @@ def run_case(case: int, file: Path, *, seconds: float = SECONDS) -> Failure | No
 
 def _child(case: int, file: Path, log: Path) -> None:
     """Run one case and end the process."""
-    before = _peak()
+    before = peak_bytes()
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + _ADDRESS_BYTES,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -257,12 +258,8 @@ def _child(case: int, file: Path, log: Path) -> None:
             write(results=results)
         except BaseException:
             write(error="".join(traceback.format_exc(limit=40)))
-        write(bytes=_peak() - before)
+        write(bytes=peak_bytes() - before)
     os._exit(code)
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def fuzz(
