@@ -116,6 +116,21 @@ def test_shapes_in_branches_follow_the_input_once_more() -> None:
     assert [*shapes, str(model.graph.outputs[0].shape)] == ["[3,2]", "[3,2]", "[3,2]"]
 
 
+@pytest.mark.parametrize("first", ["f.Foreign(x)", "com.microsoft.FusedMatMul(x, x)", "ai.onnx.ml.Normalizer(x)"])
+def test_what_a_file_says_of_branches_counts_behind_an_operator_without_inference(first: str) -> None:
+    """Branches have to agree in their types, and nothing else tells that of ``p``."""
+    text = f"""<ir_version: 8, opset_import: ["": 18, "f": 1, "com.microsoft": 1, "ai.onnx.ml": 1]>
+    g (float[4, 4] x, bool c) => (y) {{ y = If(c) <
+      then_branch = t () => (float[4, 4] p) {{ h = {first} p = Relu(h) }},
+      else_branch = e () => (float[4, 4] q) {{ q = Neg(x) }}> }}"""
+    model = from_proto(onnx.parser.parse_model(text))
+    InferShapes().run(model)
+    y = model.graph.outputs[0]
+    assert y.dtype == ir.DataType.FLOAT
+    assert "ml" in first or str(y.shape) == "[4,4]"
+    assert InferShapes().run(model) == 0
+
+
 def test_loops_that_leave_out_their_first_output_have_the_shapes_of_their_own_graphs() -> None:
     """Two nodes whose first outputs are both left out are told apart."""
     loops = " ".join(

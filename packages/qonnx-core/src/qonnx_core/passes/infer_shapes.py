@@ -12,7 +12,7 @@ from onnx import shape_inference
 
 from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.constants import constant_tensor
-from qonnx_core.ir.graphs import graphs_in
+from qonnx_core.ir.graphs import graphs_in, reads_of
 from qonnx_core.ir.long_vectors import longest_vector
 from qonnx_core.ir.sizes import check_sizes
 from qonnx_core.ops.ceiled_pools import DOMAIN as SHAPES_DOMAIN
@@ -163,6 +163,7 @@ class _NodeWriter:
         self._simplified = simplified
         self._graph = graph
         self._written: set[ir.Value] = set(model.graph.inputs)
+        self._unknown: set[ir.Value] = set()  # what nothing can be inferred of
 
     def add(self, node: ir.Node) -> None:
         """Write one node of the main graph."""
@@ -182,7 +183,7 @@ class _NodeWriter:
                 self.use(read)
         if node.attributes:
             ir.serde.serialize_node_into(graph.node.add(), node)
-            _forget_inner_types(node, graph.node[-1], model)
+            self._forget_inner_types(node, graph.node[-1])
         else:
             graph.node.add(
                 op_type=node.op_type,
@@ -193,6 +194,7 @@ class _NodeWriter:
                 output=[value.name or "" for value in node.outputs],
             )
         _use_schema_names(graph.node[-1], model)
+        self._note_unknown(node)
         if _is_opaque(node, model):
             for value in node.outputs:
                 if value.type is not None and value.name and not value.is_graph_output():
@@ -223,28 +225,39 @@ class _NodeWriter:
         scalars = (value is not None and _is_scalar(value) for value in node.inputs[1:])
         return node.inputs[0] is not None and len(node.inputs) == len(op.inputs) and all(scalars)
 
+    def _note_unknown(self, node: ir.Node) -> None:
+        """Note what the node computes if nothing is known of it, or of something that the node reads."""
+        if _is_opaque(node, self._model):
+            self._unknown.update(value for value in node.outputs if value.type is None or value.shape is None)
+        elif self._unknown and not self._unknown.isdisjoint(reads_of(node)):
+            self._unknown.update(node.outputs)
 
-def _forget_inner_types(node: ir.Node, written: onnx.NodeProto, model: ir.Model) -> None:
-    """Leave out what the file says of values that nodes of graphs inside the node compute, as for those outside.
+    def _forget_inner_types(self, node: ir.Node, written: onnx.NodeProto) -> None:
+        """Leave out what the file says of values that nodes of graphs inside the node compute, as for those outside.
 
-    The names of free sizes in it would be taken then, so that a second run would give others.
-    """
-    graphs = [
-        graph
-        for attribute in written.attribute
-        for graph in ((attribute.g,) if attribute.HasField("g") else attribute.graphs)
-    ]
-    for inner, twin in zip(graphs_in(node), graphs, strict=True):
-        opaque = {value.name for child in inner if _is_opaque(child, model) for value in child.outputs}
-        computed = {value.name for child in inner for value in child.outputs} - opaque
-        kept = [info for info in twin.value_info if info.name not in computed]
-        del twin.value_info[:]
-        twin.value_info.extend(kept)
-        for info in twin.output:
-            if info.name in computed:
-                info.ClearField("type")
-        for child, child_twin in zip(inner, twin.node, strict=True):
-            _forget_inner_types(child, child_twin, model)
+        The names of free sizes in it would be taken then, so that a second run would give others. It stays where
+        nothing can be inferred; so do the element types of results, in which branches have to agree.
+        """
+        graphs = [
+            graph
+            for attribute in written.attribute
+            for graph in ((attribute.g,) if attribute.HasField("g") else attribute.graphs)
+        ]
+        for inner, twin in zip(graphs_in(node), graphs, strict=True):
+            computed: set[str | None] = set()
+            for child, child_twin in zip(inner, twin.node, strict=True):
+                self._forget_inner_types(child, child_twin)
+                self._note_unknown(child)
+                if not _is_opaque(child, self._model):
+                    computed.update(value.name for value in child.outputs if value not in self._unknown)
+            kept = [info for info in twin.value_info if info.name not in computed]
+            del twin.value_info[:]
+            twin.value_info.extend(kept)
+            for info in twin.output:
+                if info.name in computed and info.type.HasField("tensor_type"):
+                    info.type.tensor_type.ClearField("shape")
+                elif info.name in computed:
+                    info.ClearField("type")
 
 
 def _is_scalar(value: ir.Value) -> bool:
