@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import Unsupported
 from qonnx_core.ir.graphs import graphs_of
+from qonnx_core.ir.names import label_of
 from qonnx_core.ops.windows import Window, read_window
 
 _POOLS = frozenset(("AveragePool", "LpPool", "MaxPool"))
@@ -52,7 +53,7 @@ def write_pads(model: ir.Model) -> int:
 
 
 def _write(graph: ir.Graph, node: ir.Node) -> None:
-    where = f"{node.name or node.outputs[0].name} ({node.op_type})"
+    where = label_of(node)
     data, kernel = node.inputs[0], _kernel(node)
     assert data is not None
     sizes = None if data.shape is None else list(data.shape)[2:]

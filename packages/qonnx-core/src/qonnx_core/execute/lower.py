@@ -10,7 +10,7 @@ import onnx_ir as ir
 from qonnx_core.errors import InvalidModel, Unsupported
 from qonnx_core.execute.automatic_pads import write_pads
 from qonnx_core.ir.constants import constant_array
-from qonnx_core.ir.names import Names
+from qonnx_core.ir.names import Names, label_of
 from qonnx_core.ops.builder import GraphBuilder
 from qonnx_core.ops.op import DOMAIN, QonnxOp
 from qonnx_core.ops.registry import op_of
@@ -31,7 +31,7 @@ def lower(model: ir.Model) -> int:
             op = op_of(node, model.opset_imports)
             if op is None and node.domain == DOMAIN:
                 raise Unsupported(
-                    f"{node.name or node.outputs[0].name} ({node.op_type}): is an operator of the format that cannot "
+                    f"{label_of(node)}: is an operator of the format that cannot "
                     "be run yet; expected one of those in qonnx_core.ops. Install a plug-in that defines it."
                 )
             if op is not None:
@@ -47,7 +47,7 @@ def errors_of(node: ir.Node) -> Iterator[None]:
     Raises:
         InvalidModel: instead of what NumPy raises, which computes what depends on constants alone.
     """
-    where = f"{node.name or node.outputs[0].name} ({node.op_type})"
+    where = label_of(node)
     try:
         yield
     except InvalidModel as error:

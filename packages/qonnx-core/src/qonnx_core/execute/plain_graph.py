@@ -23,6 +23,7 @@ from qonnx_core.formats.ir_versions import ir_version_of_opsets
 from qonnx_core.formats.opsets import TARGET_OPSET, is_current
 from qonnx_core.ir.constants import constant_array, constant_tensor
 from qonnx_core.ir.graphs import reads_of
+from qonnx_core.ir.names import label_of
 from qonnx_core.ops.builder import Operand
 from qonnx_core.ops.debug_marker import DebugMarker
 from qonnx_core.ops.op import DOMAIN, QonnxOp
@@ -180,7 +181,7 @@ class PlainGraph:
         op = op_of(node, self._imports)
         if op is None and node.domain == DOMAIN and self._prepared:
             raise Unsupported(
-                f"{node.name or node.outputs[0].name} ({node.op_type}): is an operator of the format that cannot "
+                f"{label_of(node)}: is an operator of the format that cannot "
                 "be run yet; expected one of those in qonnx_core.ops. Install a plug-in that defines it."
             )
         if op is None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidInput
+from qonnx_core.ir.names import label_of
 from qonnx_core.passes.base import has_graphs
 
 _MAKE_SEQUENCES = frozenset((
@@ -122,7 +123,7 @@ def _names_inside(graph: ir.Graph) -> dict[str, str]:
     for node in graph:
         if not has_graphs(node):
             continue
-        where = f"{node.name or node.outputs[0].name} ({node.op_type})"
+        where = label_of(node)
         for attribute in node.attributes.values():
             for inner in _graphs_of(attribute):
                 found.update(dict.fromkeys((*named_values(inner), *_names_inside(inner)), where))

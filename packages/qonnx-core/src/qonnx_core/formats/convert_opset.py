@@ -11,7 +11,7 @@ import onnx_ir as ir
 from qonnx_core.errors import InvalidInput, InvalidModel, Unsupported
 from qonnx_core.formats.lower_opset import LOWERINGS, Refused, Site
 from qonnx_core.formats.normalize import normalized_copy
-from qonnx_core.ir.names import new_names_apart
+from qonnx_core.ir.names import label_of, new_names_apart
 from qonnx_core.passes.infer_shapes import InferShapes
 from qonnx_core.passes.remove_unused import RemoveUnused
 
@@ -97,7 +97,7 @@ def _convert_graph(graph: ir.Graph | ir.Function, source: int, target: int) -> l
         try:
             _convert_node(node, source, target)
         except Refused as reason:
-            refused.append(f"{node.name or node.outputs[0].name} ({node.op_type}): {reason}")
+            refused.append(f"{label_of(node)}: {reason}")
     return refused
 
 

@@ -23,7 +23,7 @@ from qonnx_core.formats.qcdq import (
 from qonnx_core.formats.qcdq_floats import FloatType, float_codes, float_type
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import integer_range
-from qonnx_core.ir.names import Names
+from qonnx_core.ir.names import Names, label_of
 from qonnx_core.ops.builder import GraphBuilder, Operand
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.ops.quant import Quant
@@ -77,12 +77,12 @@ def from_qcdq(model: ir.Model, *, zero_points: ZeroPoints = "exact") -> Conversi
         for node in list(graph):
             reason = _reason_to_stay(node)
             if reason:
-                kept.append(f"{node.name or node.outputs[0].name} ({node.op_type}): {reason}")
+                kept.append(f"{label_of(node)}: {reason}")
             if not _is(node, "DequantizeLinear"):
                 continue
             found = _read(node)
             if isinstance(found, str):
-                kept.append(f"{node.name or node.outputs[0].name} (DequantizeLinear): {found}")
+                kept.append(f"{label_of(node)}: {found}")
                 continue
             if isinstance(found, _FloatChain):
                 _replace_float(copy.graph, graph, node, found, names)
@@ -93,7 +93,7 @@ def from_qcdq(model: ir.Model, *, zero_points: ZeroPoints = "exact") -> Conversi
         copy.opset_imports.setdefault(DOMAIN, 1)
     RemoveUnused().run(copy)
     kept += [
-        f"{node.name or node.outputs[0].name} (QuantizeLinear): its integers go on without a DequantizeLinear"
+        f"{label_of(node)}: its integers go on without a DequantizeLinear"
         for graph in copy.graphs()
         for node in graph
         if _is(node, "QuantizeLinear") and not _reaches_dequantizer(node)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel
+from qonnx_core.ir.names import label_of
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import graphs_of
@@ -40,7 +41,7 @@ def check_function_operators(model: ir.Model) -> None:
         given = passed.get(node.op_identifier())
         if not given:
             continue
-        where = f"{node.name or (node.outputs[0].name if node.outputs else '')} ({node.op_type})"
+        where = label_of(node)
         for name, readers in given.items():
             attribute = node.attributes.get(name)
             if attribute is None:
@@ -59,7 +60,7 @@ def _check_nodes(nodes: Iterable[ir.Node], function: ir.Function, imports: dict[
         if not references:
             found.check(node)
             continue
-        where = f"{node.name or node.outputs[0].name} ({node.op_type})"
+        where = label_of(node)
         found.check_attributes(where, node.attributes)
         for name, attribute in references.items():
             passed.setdefault(attribute.ref_attr_name or "", []).append((found, name))

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from qonnx_core.errors import InvalidModel, Unsupported
 from qonnx_core.formats.file_checks import is_file
 from qonnx_core.ir.annotations import merge_annotations
-from qonnx_core.ir.names import free_name
+from qonnx_core.ir.names import free_name, label_of
 from qonnx_core.ops.registry import default_registry
 
 PARTITION = "GenericPartition"
@@ -50,27 +50,23 @@ def _partitions(model: ir.Model) -> list[ir.Node]:
     return [node for graph in graphs for node in graph if node.op_type == PARTITION and node.domain == DOMAIN]
 
 
-def _label(node: ir.Node) -> str:
-    return f"{node.name or (node.outputs[0].name if node.outputs else 'node')} ({PARTITION})"
-
-
 def _nested_file(node: ir.Node, folder: Path) -> Path:
     """Return the resolved path of the model that the node names."""
     attribute = node.attributes.get("model")
     text = attribute.value if attribute is not None else None
     if not isinstance(text, str) or not text.strip():
-        raise InvalidModel(f"{_label(node)}: attribute model is {text!r}; expected the path of an ONNX file. Set it.")
+        raise InvalidModel(f"{label_of(node)}: attribute model is {text!r}; expected the path of an ONNX file. Set it.")
     flavours = (PurePosixPath(text), PureWindowsPath(text))
     leaves = any(path.is_absolute() or path.anchor or ".." in path.parts for path in flavours) or "\0" in text
     target = folder if leaves else (folder / text).resolve()
     if leaves or not target.is_relative_to(folder.resolve()):
         raise InvalidModel(
-            f"{_label(node)}: its model is said to be {text!r}; expected a file inside the folder of this model. "
+            f"{label_of(node)}: its model is said to be {text!r}; expected a file inside the folder of this model. "
             "Move it there and write the path from that folder, or do not trust this file."
         )
     if not is_file(target):
         raise InvalidModel(
-            f"{_label(node)}: its model {text!r} is not there; expected it in {folder}. Copy both files together."
+            f"{label_of(node)}: its model {text!r} is not there; expected it in {folder}. Copy both files together."
         )
     return target
 
@@ -82,7 +78,7 @@ def _inline(
     taken = Taken(model) if found else None
     for node in found:
         child = _child(node, chain, loaded, count, keep_names)
-        agree_on_opsets(_label(node), model, child, taken)
+        agree_on_opsets(label_of(node), model, child, taken)
         prefix = "" if keep_names else f"{node.name or node.outputs[0].name or PARTITION}_"
         splice(model, node, child, prefix=prefix, taken=taken)
     return len(found)
@@ -107,17 +103,19 @@ def _child(
     folder = node.meta.get(_FOLDER)
     if folder is None:
         raise Unsupported(
-            f"{_label(node)}: stands for a model in a file, and this model was not read from one; expected one that "
+            f"{label_of(node)}: stands for a model in a file, and this model was not read from one; expected one that "
             "qonnx_core.load returned. Save it beside its partitions and load it."
         )
     file = _nested_file(node, Path(str(folder)))
     count[0] += 1
     if file in chain:
-        raise InvalidModel(f"{_label(node)}: its model {file.name} contains itself; expected an end. Correct the path.")
+        raise InvalidModel(
+            f"{label_of(node)}: its model {file.name} contains itself; expected an end. Correct the path."
+        )
     if len(chain) >= _MAX_DEPTH or count[0] > _MAX_MODELS:
         raise InvalidModel(
-            f"{_label(node)}: more than {_MAX_DEPTH} models are inside each other, or more than {_MAX_MODELS} in all; "
-            "expected fewer. Merge some of them."
+            f"{label_of(node)}: more than {_MAX_DEPTH} models are inside each other, or more than {_MAX_MODELS} in "
+            "all; expected fewer. Merge some of them."
         )
     if file not in loaded:
         loaded[file] = load(file)
@@ -194,7 +192,7 @@ def splice(model: ir.Model, node: ir.Node, child: ir.Model, *, prefix: str = "",
     for what, given, expected in (("inputs", node.inputs, inner.inputs), ("outputs", node.outputs, inner.outputs)):
         if len(given) != len(expected) or any(value is None for value in given):
             raise InvalidModel(
-                f"{_label(node)}: has {len(given)} {what}, its model {len(expected)}; expected the same, in the same "
+                f"{label_of(node)}: has {len(given)} {what}, its model {len(expected)}; expected the same, in the same "
                 "order. Check which model it names."
             )
     outputs = _own_outputs(inner)

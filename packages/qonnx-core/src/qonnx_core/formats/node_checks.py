@@ -10,6 +10,7 @@ import onnx.defs
 import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel
+from qonnx_core.ir.names import label_of
 from qonnx_core.passes.base import graphs_of
 
 _STANDARD = ("", "ai.onnx")
@@ -85,26 +86,22 @@ def _broken(node: ir.Node, rules: _Rules) -> Iterator[str]:
     ):
         if not least <= count <= most:
             expected = str(least) if least == most else f"{least} to {most}"
-            yield f"{_label(node)}: has {count} {what}; the operator has {expected}. Check the node"
+            yield f"{label_of(node)}: has {count} {what}; the operator has {expected}. Check the node"
             return
     for index in rules.needed:
         if index < len(node.inputs) and node.inputs[index] is None:
-            yield f"{_label(node)}: input {index} is left out; the operator needs it. Check the node"
+            yield f"{label_of(node)}: input {index} is left out; the operator needs it. Check the node"
             return
     given = node.attributes
     for name, attribute in given.items():
         known = rules.attributes.get(name)
         if known is not None and attribute.type.name != known[0]:
             yield (
-                f"{_label(node)}: attribute {name} is of type {attribute.type.name}; the operator takes {known[0]}. "
+                f"{label_of(node)}: attribute {name} is of type {attribute.type.name}; the operator takes {known[0]}. "
                 "Export it again"
             )
         elif known is not None and name in _ELEMENT_TYPES and not attribute.is_ref() and attribute.value not in _KNOWN:
-            yield f"{_label(node)}: attribute {name} is {attribute.value}, no element type of ONNX. Export it again"
+            yield f"{label_of(node)}: attribute {name} is {attribute.value}, no element type of ONNX. Export it again"
     for name, (kind, required) in rules.attributes.items():
         if required and name not in given:
-            yield f"{_label(node)}: attribute {name} is missing; the operator needs it ({kind}). Set it"
-
-
-def _label(node: ir.Node) -> str:
-    return f"{node.name or (node.outputs[0].name if node.outputs else None) or 'node'} ({node.op_type})"
+            yield f"{label_of(node)}: attribute {name} is missing; the operator needs it ({kind}). Set it"

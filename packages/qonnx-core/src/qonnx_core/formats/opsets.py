@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidModel, Unsupported
 from qonnx_core.ir.constants import constant_tensor
-from qonnx_core.ir.names import new_names_apart
+from qonnx_core.ir.names import label_of, new_names_apart
 
 TARGET_OPSET = 21
 _OLDEST = 7
@@ -96,11 +96,6 @@ class _Site:
         assert graph is not None
         self.graph = graph
 
-    @property
-    def label(self) -> str:
-        """How messages call the node: by its name, or that of its output."""
-        return self.node.name or self.node.outputs[0].name or ""
-
     def take(self, name: str) -> object | None:
         """Remove an attribute and return its value, or None where it is not there."""
         attribute = self.node.attributes.pop(name, None)
@@ -149,7 +144,7 @@ def _raise_node(node: ir.Node, version: int) -> None:
     since = _NO_WAY.get(node.op_type)
     if since is not None and version < since:
         raise Unsupported(
-            f"{node.name or node.outputs[0].name} ({node.op_type}): is of opset {version}, and its meaning changed "
+            f"{label_of(node)}: is of opset {version}, and its meaning changed "
             f"with opset {since}; expected {since} or newer. Export the model again with opset {TARGET_OPSET}."
         )
     for op_types, until, adapt in _ADAPTERS:
@@ -191,7 +186,7 @@ def _dropout(site: _Site, version: int) -> None:
     if version < 10 and len(site.node.outputs) > 1:  # its mask is of the type of the data
         if any(mask.uses() or mask.is_graph_output() for mask in site.node.outputs[1:]):
             raise Unsupported(
-                f"{site.label} (Dropout): gives its mask, which opset {version} leaves open outside of training; "
+                f"{label_of(site.node)}: gives its mask, which opset {version} leaves open outside of training; "
                 "expected the inference form. Export the model in evaluation mode."
             )
         site.node.resize_outputs(1)
@@ -205,7 +200,7 @@ def _batch_normalization(site: _Site, version: int) -> None:
     used = [value.name for value in site.node.outputs[1:] if value.uses() or value.is_graph_output()]
     if spatial == 0 or used:
         raise Unsupported(
-            f"{site.label} (BatchNormalization): has {'spatial=0' if spatial == 0 else 'training outputs'}; "
+            f"{label_of(site.node)}: has {'spatial=0' if spatial == 0 else 'training outputs'}; "
             "expected the inference form. Export the model in evaluation mode."
         )
     if len(site.node.outputs) > 1:
@@ -266,7 +261,7 @@ def _resize_11(site: _Site, version: int) -> None:
     site.set_inputs(inputs)
     if site.node.attributes.get_string("coordinate_transformation_mode", "") == "tf_half_pixel_for_nn":
         raise Unsupported(
-            f"{site.label} (Resize): places samples by tf_half_pixel_for_nn, which "
+            f"{label_of(site.node)}: places samples by tf_half_pixel_for_nn, which "
             "ended with opset 13; expected another mode. Export the model again."
         )
 
@@ -297,7 +292,7 @@ def _group_normalization(site: _Site, version: int) -> None:
         known = constant_tensor(site.node.inputs[index])
         if known is None or not isinstance(channels, int) or channels % groups or known.size != groups:
             raise Unsupported(
-                f"{site.label} (GroupNormalization): is of opset {version}, with "
+                f"{label_of(site.node)}: is of opset {version}, with "
                 "parameters for each group; expected constants, and a known number of channels. Export the model "
                 f"again with opset {TARGET_OPSET}."
             )

@@ -20,7 +20,7 @@ from qonnx_core.formats.qcdq import (
 from qonnx_core.formats.qcdq_floats import FloatType, float_codes, type_of_quantizer
 from qonnx_core.ir.constants import constant_array
 from qonnx_core.ir.datatypes import integer_range
-from qonnx_core.ir.names import Names
+from qonnx_core.ir.names import Names, label_of
 from qonnx_core.ops.builder import GraphBuilder, Operand
 from qonnx_core.ops.float_quant import FloatQuant
 from qonnx_core.ops.op import DOMAIN, QonnxOp
@@ -71,7 +71,7 @@ def to_qcdq(
                 continue
             found = _read_float(node, op, written) if isinstance(op, FloatQuant) else _read(node, op, written)
             if isinstance(found, str):
-                kept.append(f"{node.name or node.outputs[0].name} ({node.op_type}): {found}")
+                kept.append(f"{label_of(node)}: {found}")
             elif isinstance(found, _FloatQuantizer):
                 _replace_float(copy.graph, graph, node, found, names)
                 converted += 1

@@ -32,6 +32,11 @@ def unused_name(name: str, taken: Container[str | None], first: int = 1) -> str:
     return numbered_name(name, taken, first) if name in taken else name
 
 
+def label_of(node: ir.Node) -> str:
+    """Return the name and the operator of a node, as messages have them; without a name it is that of its output."""
+    return f"{node.name or (node.outputs[0].name if node.outputs else None) or 'node'} ({node.op_type})"
+
+
 class Names:
     """Names that no tensor, or no node, of a graph and of those inside it has; each is given once.
 

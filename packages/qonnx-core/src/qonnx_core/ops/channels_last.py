@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.datatypes import DataType
+from qonnx_core.ir.names import label_of
 from qonnx_core.ops.builder import Builder, Operand
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.windows import Shape, Window, channels_first, channels_last, check_window, filled, rank_of
@@ -35,7 +36,7 @@ class ChannelsLastOp(QonnxOp):
             values = cls.harmless.get(name, ())
             if name not in made.attributes() and values is not None and attribute.value not in values:
                 raise InvalidModel(
-                    f"{node.name or node.outputs[0].name} ({node.op_type}): attribute {name} is {attribute.value!r}, "
+                    f"{label_of(node)}: attribute {name} is {attribute.value!r}, "
                     f"which version {cls.since_version} of {cls.domain} does not have; expected only "
                     f"{', '.join(made.attributes()) or 'none'}. Write it with those."
                 )

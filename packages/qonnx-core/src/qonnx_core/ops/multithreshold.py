@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidInput, InvalidModel
 from qonnx_core.ir.datatypes import DataType
+from qonnx_core.ir.names import label_of
 from qonnx_core.ops.builder import Array, Builder, Operand, is_known
 from qonnx_core.ops.op import QonnxOp
 from qonnx_core.ops.windows import rank_of
@@ -156,7 +157,7 @@ class MultiThreshold(QonnxOp):
     def check(cls, node: ir.Node) -> None:
         """Raise InvalidModel where attributes, inputs or the shape of constant thresholds break the format."""
         made = cls.from_node(node)
-        where = f"{node.name or node.outputs[0].name} ({node.op_type})"
+        where = label_of(node)
         try:
             DataType.parse(made.out_dtype)
         except InvalidInput as error:

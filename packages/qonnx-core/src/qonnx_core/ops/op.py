@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.datatypes import DataType
+from qonnx_core.ir.names import label_of
 from qonnx_core.ops.builder import Array, Builder, Operand
 from qonnx_core.ops.rounding import Rounding
 
@@ -122,7 +123,7 @@ class QonnxOp(ABC):
         Raises:
             InvalidModel: inputs are missing, or an attribute is unknown, missing, or has no possible value.
         """
-        where = f"{node.name or node.outputs[0].name} ({node.op_type})"
+        where = label_of(node)
         inputs = node.inputs
         given = len(inputs) - inputs.count(None)
         fewest, most = len(cls.inputs) - cls.num_optional, len(cls.inputs)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import InvalidModel, QonnxError
 from qonnx_core.ir.graphs import graphs_of
+from qonnx_core.ir.names import label_of
 from qonnx_core.ops.bipolar_quant import BipolarQuant
 from qonnx_core.ops.channels_last import (
     CHANNELS_LAST,
@@ -188,14 +189,14 @@ def check_parameters(model: ir.Model) -> None:
             for name, value in zip(found.inputs[1:], node.inputs[1:], strict=False):
                 if value is not None and value.dtype in _NO_NUMBERS:
                     raise InvalidModel(
-                        f"{node.name or node.outputs[0].name} ({node.op_type}): input {name} is of element type "
+                        f"{label_of(node)}: input {name} is of element type "
                         f"{value.dtype.name}; expected numbers. Export it again."
                     )
             shapes = [None if value is None or value.shape is None else _dims(value) for value in node.inputs]
             try:
                 found.check_shapes(shapes)
             except InvalidModel as error:
-                raise InvalidModel(f"{node.name or node.outputs[0].name} ({node.op_type}): {error}") from error
+                raise InvalidModel(f"{label_of(node)}: {error}") from error
 
 
 def _dims(value: ir.Value) -> tuple[int | str | None, ...]:

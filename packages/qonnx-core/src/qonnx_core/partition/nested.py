@@ -15,6 +15,7 @@ from qonnx_core.formats.normalize import normalized_copy
 from qonnx_core.formats.writer import save
 from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.graphs import reads_of
+from qonnx_core.ir.names import label_of
 from qonnx_core.ir.verify import verify
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.passes.base import has_graphs
@@ -222,7 +223,7 @@ def _require_convex(
                 path = [source]
                 while before[path[-1]] not in inside:
                     path.append(before[path[-1]])
-                between = ", ".join(f"{each.name or each.outputs[0].name} ({each.op_type})" for each in reversed(path))
+                between = ", ".join(label_of(each) for each in reversed(path))
                 raise Unsupported(
                     f"partition {label}: a path leaves it at {_name(before[path[-1]])}, goes through {between} and "
                     f"comes back at {_name(node)}; expected no path that leaves a part and enters it again. Give what "

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from qonnx_core.errors import InvalidModel
 from qonnx_core.ir.annotations import merge_annotations
 from qonnx_core.ir.constants import constant_array, static_shape
+from qonnx_core.ir.names import label_of
 from qonnx_core.ops.builder import Array
 from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import is_standard
@@ -198,7 +199,7 @@ def _broadcast(node: ir.Node, shapes: Sequence[tuple[int, ...]]) -> tuple[int, .
     except ValueError as error:
         texts = ", ".join(str(shape) for shape in shapes)
         raise InvalidModel(
-            f"{node.name or node.outputs[0].name} ({node.op_type}): inputs have shapes {texts}, which do not go "
+            f"{label_of(node)}: inputs have shapes {texts}, which do not go "
             "together; expected shapes that broadcast. Check the parameters."
         ) from error
 

@@ -11,9 +11,10 @@ import onnx_ir as ir
 
 from qonnx_core.ir.annotations import get_layout
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import label_of
 from qonnx_core.ir.permutations import permutation_of
 from qonnx_core.ir.slices import slice_along
-from qonnx_core.passes.prune.slices import MAX_SLICES, Slices, label_of
+from qonnx_core.passes.prune.slices import MAX_SLICES, Slices
 
 
 def _pin(slices: Slices, node: ir.Node, reason: str) -> None:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from qonnx_core.errors import InvalidInput
 from qonnx_core.ir.grid import Grid
+from qonnx_core.ir.names import label_of
 from qonnx_core.passes.prune.constant_channels import ConstantChannels, Share
 from qonnx_core.passes.prune.masks import Channels
 from qonnx_core.passes.prune.rules import couple
-from qonnx_core.passes.prune.slices import Contraction, Slices, label_of
+from qonnx_core.passes.prune.slices import Contraction, Slices
 
 Flags = NDArray[np.bool_]
 

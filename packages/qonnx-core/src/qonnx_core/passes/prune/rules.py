@@ -8,13 +8,14 @@ import numpy as np
 import onnx_ir as ir
 
 from qonnx_core.ir.constants import constant_array
+from qonnx_core.ir.names import label_of
 from qonnx_core.ops.channels_last import CHANNELS_LAST
 from qonnx_core.ops.op import DOMAIN
 from qonnx_core.ops.registry import op_class_of
 from qonnx_core.passes.base import has_graphs, is_standard
 from qonnx_core.passes.elementwise import ELEMENTWISE
 from qonnx_core.passes.prune.movements import MOVEMENTS
-from qonnx_core.passes.prune.slices import Contraction, Slices, label_of
+from qonnx_core.passes.prune.slices import Contraction, Slices
 
 _POOLS = frozenset(
     ("AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool", "QuantAvgPool2d")

@@ -14,14 +14,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from qonnx_core.ir.names import label_of
+
 Ids = NDArray[np.int64]
 MAX_SLICES = 2**24  # along one axis; a longer one counts as one of unknown size
 _NO_REASON = np.iinfo(np.int64).max
-
-
-def label_of(node: ir.Node) -> str:
-    """Return the name and kind of a node, as messages have them."""
-    return f"{node.name or (node.outputs[0].name if node.outputs else 'node')} ({node.op_type})"
 
 
 @dataclass(frozen=True, slots=True)
