@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from qonnx_core.errors import InvalidInput
+from qonnx_core.ir.printable import shortened
 
 _MAX_BYTES = 2**26
 _MAX_VALUES = 10**6
@@ -99,5 +100,5 @@ def complaint(source: str, where: str, detail: Mapping[str, Any]) -> str:
         return f"{source}: {where}: the key is missing; expected a value. Add it."
     found = detail.get("input")
     text = repr(found) if isinstance(found, str | int | float | list) else ""
-    shown = f" (found {text if len(text) <= _SHOWN else f'{text[: _SHOWN - 3]}...'})" if text else ""
+    shown = f" (found {shortened(text, _SHOWN)})" if text else ""
     return f"{source}: {where}: {detail['msg'].removeprefix('Value error, ')}{shown}"

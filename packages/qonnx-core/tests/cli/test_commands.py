@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from qonnx_core import compile_model, load, save
 from qonnx_core.cli.app import app
-from qonnx_core.cli.common import shortened
 from qonnx_core.cli.guard import Terminated, guarded, sentence
 from qonnx_core.errors import InvalidInput, Mismatch, StreamFault, ToolFailed, ToolMissing
+from qonnx_core.ir.printable import shortened
 from qonnx_core.testing.random_mlp import MlpShape, random_mlp
 
 

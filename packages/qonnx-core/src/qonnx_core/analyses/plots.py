@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qonnx_core.analyses.statistics import TensorStatistics
 from qonnx_core.errors import InvalidInput, ToolMissing
 from qonnx_core.formats.writer import write_whole
-from qonnx_core.ir.printable import printable
+from qonnx_core.ir.printable import printable, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,8 +82,7 @@ def write_plots(statistics: Mapping[str, TensorStatistics], folder: Path) -> dic
 
 def _text(name: str) -> str:
     """Return a name that fits above a plot."""
-    shown = printable(name)
-    return shown if len(shown) <= _MAX_NAME else f"{shown[: _MAX_NAME - 3]}..."
+    return shortened(printable(name), _MAX_NAME)
 
 
 def _draw_histogram(axes: Axes, found: TensorStatistics) -> None:

@@ -290,11 +290,6 @@ def input_types(options: Sequence[str] | None) -> dict[str, str]:
     return types
 
 
-def shortened(text: str, width: int = 60) -> str:
-    """Return a text that fits into a table."""
-    return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
 def value_text(value: Any) -> str:
     """Return a value's element type and shape as one reads them, e.g. ``float32[batch, 784]``."""
     dtype = value.dtype.name.lower() if value.dtype is not None else "?"

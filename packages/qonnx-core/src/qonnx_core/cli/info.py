@@ -12,10 +12,10 @@ from qonnx_core.cli.common import (
     input_types,
     print_json,
     read_and_clean,
-    shortened,
     table,
     value_text,
 )
+from qonnx_core.ir.printable import shortened
 
 NAME = "info"
 HELP = """Show a model's inputs, outputs and nodes after clean-up; these are the names that split.yaml uses.

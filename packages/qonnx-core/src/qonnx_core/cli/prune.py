@@ -18,12 +18,12 @@ from qonnx_core.cli.common import (
     progress_console,
     read_model,
     remarks_console,
-    shortened,
     spoken,
     table,
     write_model,
 )
 from qonnx_core.cli.data import check_places, text_file
+from qonnx_core.ir.printable import shortened
 
 NAME = "prune"
 HELP = """Remove channels and everything along them: weights, biases, thresholds, through residual sums and reshapes.

@@ -14,13 +14,13 @@ from qonnx_core.cli.common import (
     print_json,
     read_and_clean,
     remarks_console,
-    shortened,
     spoken,
     table,
     write_model,
 )
 from qonnx_core.cli.data import check_places, data_file, members_of, text_file
 from qonnx_core.errors import InvalidInput
+from qonnx_core.ir.printable import shortened
 
 if TYPE_CHECKING:
     import onnx_ir as ir

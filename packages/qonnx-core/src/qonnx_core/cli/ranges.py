@@ -15,11 +15,11 @@ from qonnx_core.cli.common import (
     input_types,
     print_json,
     read_and_clean,
-    shortened,
     table,
 )
 from qonnx_core.cli.data import TensorsOption
 from qonnx_core.errors import InvalidInput
+from qonnx_core.ir.printable import shortened
 
 if TYPE_CHECKING:
     from qonnx_core.analyses.ranges import TensorRange

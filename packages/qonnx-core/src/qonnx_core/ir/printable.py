@@ -15,5 +15,10 @@ def printable(text: str) -> str:
     return "\n  ".join("".join(c if c.isprintable() else _escaped(c) for c in line) for line in lines)
 
 
+def shortened(text: str, width: int = 60) -> str:
+    """Return a text of at most this width; a longer one ends in dots."""
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
