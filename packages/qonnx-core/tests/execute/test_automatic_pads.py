@@ -126,3 +126,15 @@ def test_convolutions_are_padded_as_onnx_says(mode: str, kernel: Any, strides: A
 def test_what_is_not_known_to_be_right_is_refused(op_type: str, shape: Any, attributes: Any, message: str) -> None:
     with pytest.raises((Unsupported, InvalidModel), match=message):
         compile_model(model_of(op_type, shape, **attributes))
+
+
+def test_a_pad_that_is_added_takes_no_name_that_is_in_use() -> None:
+    model = model_of("MaxPool", [1, 1, 6], kernel_shape=[2], pads=[2, 2])
+    other = ir.node("Neg", [model.graph.inputs[0]], name="pool/padded")
+    other.outputs[0].name, other.outputs[0].type = "pool/padded", ir.TensorType(ir.DataType.FLOAT)
+    model.graph.append(other)
+    model.graph.outputs.append(other.outputs[0])
+    x = np.arange(6, dtype=np.float32).reshape(1, 1, 6)
+    found = compile_model(model).run({"x": x})
+    np.testing.assert_array_equal(found["pool/padded"], -x)
+    assert found["y"].shape == (1, 1, 9)

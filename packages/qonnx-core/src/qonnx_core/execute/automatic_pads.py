@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import ge
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import onnx_ir as ir
 
 from qonnx_core.errors import Unsupported
 from qonnx_core.ir.graphs import graphs_of
-from qonnx_core.ir.names import label_of
+from qonnx_core.ir.names import Names, label_of
 from qonnx_core.ops.windows import Window, read_window
 
 _POOLS = frozenset(("AveragePool", "LpPool", "MaxPool"))
@@ -43,16 +45,17 @@ def write_pads(model: ir.Model) -> int:
     Raises:
         Unsupported: a node's padding depends on sizes that are known at run time only, or is too wide for its pool.
     """
+    names = Names(model.graph)
     count = 0
     for graph in graphs_of(model):
         for node in list(graph):
             if needs_pads(node):
-                _write(graph, node)
+                _write(graph, node, names)
                 count += 1
     return count
 
 
-def _write(graph: ir.Graph, node: ir.Node) -> None:
+def _write(graph: ir.Graph, node: ir.Node, names: Names) -> None:
     where = label_of(node)
     data, kernel = node.inputs[0], _kernel(node)
     assert data is not None
@@ -79,21 +82,20 @@ def _write(graph: ir.Graph, node: ir.Node) -> None:
     if window.ceil and not automatic:
         pads = _reached(where, window, sizes)
         node.attributes.pop("ceil_mode")
-    _pad_before(graph, node, data, pads)
+    _pad_before(graph, node, data, pads, names)
 
 
-def _is_wide(node: ir.Node, pads: object) -> bool:
+def _is_wide(node: ir.Node, pads: Sequence[int] | None) -> bool:
     kernel = _kernel(node)
-    numbers = tuple(pads) if isinstance(pads, list | tuple) else ()
-    return kernel is not None and len(numbers) == 2 * len(kernel) and any(
-        pad >= size for pad, size in zip(numbers, (*kernel, *kernel), strict=True)
-    )  # fmt: skip
+    if kernel is None or pads is None or len(pads) != 2 * len(kernel):
+        return False
+    return any(map(ge, pads, (*kernel, *kernel)))
 
 
-def _reached(where: str, window: Window, sizes: object) -> tuple[int, ...]:
+def _reached(where: str, window: Window, sizes: Sequence[Any] | None) -> tuple[int, ...]:
     """Return pads with which as many windows fit as there are where a last one may reach beyond the padding."""
     ends = []
-    for axis, size in enumerate(sizes if isinstance(sizes, list) else [None] * window.num_axes):
+    for axis, size in enumerate([None] * window.num_axes if sizes is None else sizes):
         count = window.count(axis, size)
         if count is None:
             raise Unsupported(f"{where}: ceil_mode and the size of the image is not fixed; write pads without it.")
@@ -102,7 +104,7 @@ def _reached(where: str, window: Window, sizes: object) -> tuple[int, ...]:
     return (*window.begins, *ends)
 
 
-def _pad_before(graph: ir.Graph, node: ir.Node, data: ir.Value, pads: tuple[int, ...]) -> None:
+def _pad_before(graph: ir.Graph, node: ir.Node, data: ir.Value, pads: tuple[int, ...], names: Names) -> None:
     """Let a Pad with the least of all numbers stand between the data and the node, which then has no padding."""
     kind: np.dtype[Any] = np.dtype(np.float32) if data.dtype is None else data.dtype.numpy()
     least = np.asarray(-np.inf if kind.kind == "f" else np.iinfo(kind).min, kind)
@@ -112,7 +114,7 @@ def _pad_before(graph: ir.Graph, node: ir.Node, data: ir.Value, pads: tuple[int,
     pad = ir.node("Pad", [data, *(constant.outputs[0] for constant in constants)])
     name = node.name or node.outputs[0].name
     for made, part in zip((*constants, pad), ("amounts", "least", "padded"), strict=True):
-        made.name = made.outputs[0].name = f"{name}/{part}"
+        made.name, made.outputs[0].name = names.free_for_node(f"{name}/{part}"), names.free(f"{name}/{part}")
     pad.outputs[0].type = data.type
     graph.insert_before(node, [*constants, pad])
     node.replace_input_with(0, pad.outputs[0])

@@ -54,9 +54,9 @@ def prepare(model: ir.Model) -> Prepared:
     copy = normalized_copy(model)
     if not MakeBatchSymbolic().run(copy):  # which infers shapes where it opens the batch
         InferShapes().run(copy)
-    write_pads(copy)
     add_debug_names(copy)
     if not any(has_graphs(node) for node in copy.graph):
+        write_pads(copy)
         try:
             return _prepared(PlainGraph(copy, prepared=True), copy, copy.graph.inputs)
         except NotReady:  # the definition of an operator holds a graph
