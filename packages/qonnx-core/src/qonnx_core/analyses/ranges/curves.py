@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
@@ -34,11 +35,7 @@ from qonnx_core.verify.bounded import unit_of
 # several times the relative error of these functions in float64, also where exp(x) multiplies that of x by x
 _MARGIN = 1e-12
 
-# significant bits, smallest number above 0 and largest number of the float types of 16 bits
-_HALVES = {
-    ir.DataType.FLOAT16: (11, 2.0**-24, 65504.0),
-    ir.DataType.BFLOAT16: (8, 2.0**-133, (2 - 2.0**-7) * 2.0**127),
-}
+_HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
 @dataclass(frozen=True)
@@ -315,15 +312,19 @@ def _narrowed(x: Extent, target: ir.DataType) -> Extent:
     """Return x rounded to a narrow float type: its grid where the type holds all of it, else the rounded bounds."""
     if target not in _HALVES:
         raise Unsupported(f"a cast to {target.name}; use a FloatQuant for its rounding")
-    digits, smallest, largest = _HALVES[target]
+    info = ml_dtypes.finfo(target.numpy())  # type: ignore[no-untyped-call]
     size = np.maximum(np.abs(x.lo), np.abs(x.hi))
-    if not (size <= largest).all():
+    if not (size <= float(info.max)).all():
         raise Unsupported(f"a cast to {target.name} that can overflow")
     if x.lattice is not None and not x.rounded:
         parts = [floats(part) for part in (x.lattice.scale, x.lattice.offset)]
         exact = all((low == high).all() for low, high in parts)
         units = np.minimum(*(unit_of(part[0], ()) for part in parts))
-        if exact and (units >= smallest).all() and (size <= 2.0**digits * units).all():
+        if (
+            exact
+            and (units >= float(info.smallest_subnormal)).all()
+            and (size <= 2.0 ** (info.nmant + 1) * units).all()
+        ):
             return replace(x, sums=None)
     lo, hi = (side.astype(target.numpy()).astype(np.float64) for side in (x.lo, x.hi))
     return between((lo, hi), x.axis, x.reason or f"{target.name} does not hold all numbers of its grid")
