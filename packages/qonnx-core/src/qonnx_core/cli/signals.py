@@ -53,8 +53,7 @@ def signals_raise() -> Iterator[None]:
         if asked and not _is_being_handled():
             raise _exception_of(asked[-1])
 
-    before = {number: signal.getsignal(number) for number in ENDING}
-    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    before = {number: handler for number in ENDING if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
     for number in before:
         signal.signal(number, stop)
     alarm = signal.signal(signal.SIGALRM, ask_again) if before else None
