@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qonnx_core.backend import Verdict
-from qonnx_core.ops.registry import is_defined
+from qonnx_core.backend import Verdict, refused_domain
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -39,9 +38,8 @@ def supports(node: ir.Node, target: Target) -> Verdict:
     if target.family not in ("xc7", "ecp5"):
         return Verdict(False, f"target family {target.family!r} is unknown; expected xc7 or ecp5")
     kind = node.op_type
-    if not is_defined(node):
-        return Verdict(False, f"{node.name} ({kind}): an operator of domain {node.domain!r}, unknown here. "
-                              "Give it to the host.")  # fmt: skip
+    if (foreign := refused_domain(node)) is not None:
+        return foreign
     if kind not in _TAKEN:
         reason = _WHY_NOT.get(kind, "it has no exact integer layer here")
         return Verdict(False, f"{node.name} ({kind}): {reason}. Give it to another backend or to the host.")

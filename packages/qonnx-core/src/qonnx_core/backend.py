@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from qonnx_core.ops.registry import is_defined
+
 if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
@@ -27,6 +29,14 @@ class Verdict:
 
     def __bool__(self) -> bool:
         return self.supported
+
+
+def refused_domain(node: ir.Node) -> Verdict | None:
+    """Return why no backend takes an operator that neither ONNX nor the format defines; None for all others."""
+    if is_defined(node):
+        return None
+    reason = f"{node.name} ({node.op_type}): an operator of domain {node.domain!r}, unknown here. Give it to the host."
+    return Verdict(False, reason)
 
 
 @dataclass(frozen=True)
